@@ -1,0 +1,142 @@
+/* What shards and the control loop tell each other. A message is heap memory that changes owner when it is sent; the
+ * receiver destroys it. Carried by net's mailboxes, or by the simulator. */
+#ifndef PARAMD_SERVER_CORE_MESSAGE_H
+#define PARAMD_SERVER_CORE_MESSAGE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/limits.h"
+#include "proto/paramd_status.h"
+#include "server/base/list.h"
+#include "server/optim/optim.h"
+
+struct pd_definition;
+
+/* X(NAME): from a shard to control. */
+#define PD_TO_CONTROL_LIST(X) \
+    X(REQUEST)      /* a control request from a connection: header and payload as they came */ \
+    X(CLOSED)       /* a connection with sessions is gone */ \
+    X(SEEN)         /* a session had traffic since the last tick */ \
+    X(INITIALISED)  /* all blocks of this shard have values, for this attempt */ \
+    X(TOOK)         /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION, OPEN_SESSION */ \
+    X(COUNTED)      /* the answer to COUNT */ \
+    X(REPORTED)     /* a worker's REPORT */
+
+/* X(NAME): from control to a shard. */
+#define PD_TO_SHARD_LIST(X) \
+    X(CREATE_MODEL) \
+    X(RESTART_INIT) /* drop all values, a new attempt begins */ \
+    X(READY)        /* all shards have all values */ \
+    X(SET_HYPERS) \
+    X(DROP_MODEL) \
+    X(OPEN_SESSION) /* answer ATTACHED on that connection */ \
+    X(CLOSE_OTHERS) /* close connections that another nonce of this session has open */ \
+    X(END_SESSION)  /* forget its push ids; live connections become unattached */ \
+    X(COUNT)        /* numbers for STAT */ \
+    X(ANSWER)       /* a frame, ready to be sent on a connection */
+
+enum pd_message_kind {
+#define PD_MESSAGE_ENUM(name) PD_MESSAGE_##name,
+    PD_TO_CONTROL_LIST(PD_MESSAGE_ENUM) PD_TO_SHARD_LIST(PD_MESSAGE_ENUM)
+#undef PD_MESSAGE_ENUM
+};
+
+/* Names one connection of one shard for as long as the daemon runs: never reused. */
+struct pd_conn_id {
+    uint32_t shard;
+    uint64_t number;
+};
+
+struct pd_session_key {
+    uint8_t bits[PD_SESSION_BYTES];
+    uint64_t nonce;
+};
+
+/* Counters of one tensor on one shard. */
+struct pd_tensor_count {
+    uint64_t version_min;
+    uint64_t version_max;
+    uint64_t version_sum;
+};
+
+enum { PD_STALENESS_BUCKETS = 130 }; /* 0 to 128, then everything above */
+
+/* Counters of one model on one shard, or of the shard (model 0). */
+struct pd_model_count {
+    uint64_t pushes_applied; /* entries */
+    uint64_t pushes_refused_not_finite;
+    uint64_t pushes_refused_stale;
+    uint64_t pushes_duplicate;
+    uint64_t pushes_expected; /* came before an earlier id */
+    uint64_t blocks_pulled;
+    uint64_t blocks_unchanged;
+    uint64_t bytes_pushed; /* payload */
+    uint64_t bytes_pulled;
+    double weight; /* sum of the pushes' weights */
+    uint64_t staleness[PD_STALENESS_BUCKETS];
+};
+
+struct pd_shard_count {
+    uint64_t connections;
+    uint64_t connections_refused;
+    uint64_t frames_in;
+    uint64_t frames_out;
+    uint64_t protocol_errors;
+    uint64_t copies; /* blocks copied because a reader was still at them */
+    uint64_t held;   /* frames that had to wait for room */
+    uint64_t memory_bytes;
+};
+
+struct pd_message {
+    struct pd_link link;
+    enum pd_message_kind kind;
+    uint32_t shard;         /* the sender, or for whom */
+    struct pd_conn_id conn; /* REQUEST, CLOSED, OPEN_SESSION, ANSWER; the asker in TOOK and COUNTED is in `ask` */
+    uint64_t ask;           /* control's own number for what a TOOK or COUNTED answers */
+    uint64_t model;         /* number */
+    uint64_t generation;
+    uint64_t attempt;
+    uint64_t request_id;
+    enum paramd_status status;
+    struct pd_session_key session;
+    bool local; /* REQUEST: the connection comes from this host */
+    bool closing; /* ANSWER: close the connection behind it */
+
+    /* REQUEST */
+    unsigned frame_kind;
+    uint8_t *header;
+    size_t header_bytes;
+
+    /* REQUEST: payload; ANSWER: whole frames; TOOK, READY...: unused. Freed with the message. */
+    uint8_t *bytes;
+    size_t byte_count;
+
+    /* CREATE_MODEL: shared by all shards and control, which alone frees it, after every shard took DROP_MODEL. */
+    const struct pd_definition *definition;
+    /* CREATE_MODEL: one for each group, copied by the receiver. SET_HYPERS: one, for `group`. */
+    struct pd_hyper *hypers;
+    size_t hyper_count;
+    uint32_t group;
+
+    /* COUNT: this page of tensors (count 0: none). COUNTED: their counters, and the others. */
+    uint32_t first_tensor;
+    uint32_t tensor_count;
+    struct pd_tensor_count *tensors;
+    struct pd_model_count model_count;
+    struct pd_shard_count shard_count;
+
+    /* REPORTED */
+    uint64_t clock;
+    double loss;
+    uint64_t samples;
+    uint64_t tokens;
+};
+
+/* Zeroed but for kind and shard. NULL when the process has no memory. */
+struct pd_message *pd_message_create(enum pd_message_kind kind, uint32_t shard);
+/* With all it owns. NULL is fine. */
+void pd_message_destroy(struct pd_message *message);
+
+#endif
