@@ -11,6 +11,6 @@ int main(void)
     int run = srunner_ntests_run(runner);
     int failed = srunner_ntests_failed(runner);
     srunner_free(runner);
-    /* A suite that ran nothing proves nothing: a mistyped CK_RUN_CASE must not look like success. */
+    /* A suite that ran nothing proves nothing: a mistyped CK_RUN_CASE must not pass. */
     return run > 0 && failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
 }
