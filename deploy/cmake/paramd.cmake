@@ -24,8 +24,8 @@ target_compile_options(pd_options INTERFACE
     -ffp-contract=off)
 # accept4, pipe2 and the like: Linux is the platform.
 target_compile_definitions(pd_options INTERFACE _GNU_SOURCE)
-# proto/ too, so that the installed paramd.h can say "paramd_status.h" here as well. For quoted names
-# only: <limits.h> is the C library's, not proto/limits.h.
+# proto/ too, so that the installed paramd.h can say "paramd_status.h" here as well. For quoted
+# names only: <limits.h> is the C library's, not proto/limits.h.
 target_compile_options(pd_options INTERFACE
     "SHELL:-iquote ${CMAKE_SOURCE_DIR}" "SHELL:-iquote ${CMAKE_SOURCE_DIR}/proto")
 target_include_directories(pd_options SYSTEM INTERFACE ${CMAKE_BINARY_DIR}/generated)
