@@ -1,5 +1,6 @@
-/* Memory for one decoded message: taken piece by piece, given back all at once, never more than a quota. A hostile
- * header can make protobuf-c ask for a lot; the arena then says no and the message is refused. */
+/* Memory for one decoded message: taken piece by piece, given back all at once, never more than a
+ * quota. A hostile header can make protobuf-c ask for a lot; the arena then says no and the message
+ * is refused. */
 #ifndef PARAMD_PROTO_ARENA_H
 #define PARAMD_PROTO_ARENA_H
 

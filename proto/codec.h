@@ -9,8 +9,9 @@
 #include "proto/paramd.pb-c.h"
 #include "proto/paramd_status.h"
 
-/* Decodes into arena memory, which the caller resets when done with the message. NULL: malformed, over the quota, more
- * than PD_UNKNOWN_FIELDS_MAX unknown fields, or a text field with NUL. The result borrows nothing from bytes. */
+/* Decodes into arena memory, which the caller resets when done with the message. NULL: malformed,
+ * over the quota, more than PD_UNKNOWN_FIELDS_MAX unknown fields, a text with NUL or not in UTF-8.
+ * The result borrows nothing of bytes. */
 ProtobufCMessage *pd_decode(const ProtobufCMessageDescriptor *descriptor, struct pd_arena *arena,
                             const uint8_t *bytes, size_t count);
 

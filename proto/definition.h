@@ -51,16 +51,18 @@ struct pd_definition {
 
 enum { PD_ERROR_TEXT_BYTES = 256 };
 
-/* Checks a decoded message and makes a definition of it (heap; free with pd_definition_destroy). On failure error says
- * in one sentence what is wrong and where. PARAMD_INVALID, PARAMD_UNSUPPORTED (what this version cannot keep, by
- * name), PARAMD_TOO_LARGE, PARAMD_NO_MEMORY. */
+/* Checks a decoded message and makes a definition of it (heap; free with pd_definition_destroy). On
+ * failure error says in one sentence what is wrong and where. PARAMD_INVALID, PARAMD_UNSUPPORTED
+ * (what this version cannot keep, by name), PARAMD_TOO_LARGE, PARAMD_NO_MEMORY. */
 enum paramd_status pd_definition_create(const char *model, const Paramd__Definition *message,
-                                        struct pd_definition **ret_definition, char error[PD_ERROR_TEXT_BYTES])
+                                        struct pd_definition **ret_definition,
+                                        char error[PD_ERROR_TEXT_BYTES])
     __attribute__((warn_unused_result));
 void pd_definition_destroy(struct pd_definition *definition);
 
-/* Names the first difference of two definitions of one model in one sentence; true if there is none. Groups are
- * compared without their hyper-parameters: what defaults mean is the optimizer's business. */
+/* Names the first difference of two definitions of one model in one sentence; true if there is
+ * none. Groups are compared without their hyper-parameters: what defaults mean is the optimizer's
+ * business. */
 bool pd_definition_same(const struct pd_definition *first, const struct pd_definition *second,
                         char difference[PD_ERROR_TEXT_BYTES]);
 

@@ -1,4 +1,5 @@
-/* Element types on the wire, and their conversion from and to f32 (the type of all state). All little-endian. */
+/* Element types on the wire, and their conversion from and to f32 (the type of all state). All
+ * little-endian. */
 #ifndef PARAMD_PROTO_DTYPE_H
 #define PARAMD_PROTO_DTYPE_H
 
@@ -18,7 +19,8 @@ static inline size_t pd_dtype_bytes(enum pd_dtype dtype)
     return dtype == PD_F32 ? 4 : 2;
 }
 
-/* Widening is exact. src holds n elements of dtype in any alignment of its element; src and dst do not overlap. */
+/* Widening is exact. src holds n elements of dtype in any alignment of its element; src and dst do
+ * not overlap. */
 void pd_dtype_widen(enum pd_dtype dtype, const void *src, float *dst, size_t n);
 
 /* Narrowing rounds to nearest, ties to even; what is too large becomes infinity, NaN stays NaN. */

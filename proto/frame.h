@@ -1,5 +1,5 @@
-/* Frames: the 32-byte prefix, the reader that turns bytes in any splits into frames, and the writer of heads. No I/O:
- * bytes come in and go out through the caller. Layout in proto/README.md. */
+/* Frames: the 32-byte prefix, the reader that turns bytes in any splits into frames, and the writer
+ * of heads. No I/O: bytes come in and go out through the caller. Layout in proto/README.md. */
 #ifndef PARAMD_PROTO_FRAME_H
 #define PARAMD_PROTO_FRAME_H
 
@@ -36,18 +36,21 @@ struct pd_preamble {
 
 void pd_preamble_write(const struct pd_preamble *preamble, uint8_t out[PD_PREAMBLE_BYTES]);
 /* PARAMD_OK, PARAMD_PROTOCOL (not paramd), PARAMD_VERSION (ret_preamble is set all the same). */
-enum paramd_status pd_preamble_read(const uint8_t in[PD_PREAMBLE_BYTES], struct pd_preamble *ret_preamble)
+enum paramd_status pd_preamble_read(const uint8_t in[PD_PREAMBLE_BYTES],
+                                    struct pd_preamble *ret_preamble)
     __attribute__((warn_unused_result));
 
 enum pd_frame_state {
     PD_FRAME_HEAD,          /* prefix or header incomplete: feed */
-    PD_FRAME_WANTS_PAYLOAD, /* head complete and right: look at it, then say where the payload goes */
+    PD_FRAME_WANTS_PAYLOAD, /* head complete and right: look at it, then say where the payload goes
+                             */
     PD_FRAME_PAYLOAD,       /* payload incomplete: feed, or fill the rest directly */
     PD_FRAME_WHOLE,         /* all there and right: use it, then call next */
     PD_FRAME_FAILED         /* the stream is broken for good */
 };
 
-/* The reader. Fields with _ are its own; the others are valid from PD_FRAME_WANTS_PAYLOAD until next. */
+/* The reader. Fields with _ are its own; the others are valid from PD_FRAME_WANTS_PAYLOAD until
+ * next. */
 struct pd_frame_reader {
     enum pd_frame_state state;
     uint16_t kind;
@@ -58,7 +61,8 @@ struct pd_frame_reader {
     const uint8_t *header;
     enum paramd_status error; /* why the state is PD_FRAME_FAILED */
     const char *error_text;
-    uint32_t frame_bytes_max; /* prefix, header and payload; set by the owner, checked before anything is believed */
+    uint32_t frame_bytes_max; /* prefix, header and payload; set by the owner, checked before
+                                 anything is believed */
 
     uint8_t *_head;
     size_t _head_capacity;
@@ -73,16 +77,18 @@ struct pd_frame_reader {
 void pd_frame_reader_init(struct pd_frame_reader *reader, uint32_t frame_bytes_max);
 void pd_frame_reader_deinit(struct pd_frame_reader *reader);
 
-/* Takes bytes up to the next point where the owner must act (state other than HEAD and PAYLOAD) and returns how many
- * it took. In the states WANTS_PAYLOAD, WHOLE and FAILED it takes none. */
+/* Takes bytes up to the next point where the owner must act (state other than HEAD and PAYLOAD) and
+ * returns how many it took. In the states WANTS_PAYLOAD, WHOLE and FAILED it takes none. */
 size_t pd_frame_reader_feed(struct pd_frame_reader *reader, const uint8_t *bytes, size_t count);
 
-/* In WANTS_PAYLOAD: where the payload goes; the spans together hold exactly payload_bytes, and stay with their memory
- * until next. A frame without payload takes count 0. */
-void pd_frame_reader_place(struct pd_frame_reader *reader, const struct pd_span *spans, size_t count);
+/* In WANTS_PAYLOAD: where the payload goes; the spans together hold exactly payload_bytes, and stay
+ * with their memory until next. A frame without payload takes count 0. */
+void pd_frame_reader_place(struct pd_frame_reader *reader, const struct pd_span *spans,
+                           size_t count);
 
 /* In PAYLOAD: the spans still to be filled, at most max, for readv; returns how many. */
-size_t pd_frame_reader_rest(const struct pd_frame_reader *reader, struct pd_span *ret_spans, size_t max);
+size_t pd_frame_reader_rest(const struct pd_frame_reader *reader, struct pd_span *ret_spans,
+                            size_t max);
 /* In PAYLOAD: so many bytes of the rest were filled directly. */
 void pd_frame_reader_filled(struct pd_frame_reader *reader, size_t count);
 
@@ -98,8 +104,9 @@ size_t pd_frame_head_bytes(const ProtobufCMessage *header);
 
 /* Writes prefix and header (pd_frame_head_bytes of them) to out. payload_sum counts if flags has
  * PD_FRAME_PAYLOAD_SUM. */
-void pd_frame_head_write(uint8_t *out, enum pd_kind kind, unsigned flags, const ProtobufCMessage *header,
-                         uint32_t payload_bytes, uint64_t payload_sum);
+void pd_frame_head_write(uint8_t *out, enum pd_kind kind, unsigned flags,
+                         const ProtobufCMessage *header, uint32_t payload_bytes,
+                         uint64_t payload_sum);
 
 /* XXH3_64 over the spans, one after the other. */
 uint64_t pd_payload_sum(const struct pd_span *spans, size_t count);

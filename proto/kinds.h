@@ -2,7 +2,8 @@
 #ifndef PARAMD_PROTO_KINDS_H
 #define PARAMD_PROTO_KINDS_H
 
-/* X(NAME, number, message, from client, from server). The message is the lower-case stem of protobuf-c's names. */
+/* X(NAME, number, message, from client, from server). The message is the lower-case stem of
+ * protobuf-c's names. */
 /* clang-format off */
 #define PD_KIND_LIST(X) \
     X(HELLO,     1,  hello,    true,  false) \

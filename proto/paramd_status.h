@@ -1,12 +1,14 @@
-/* The one list of statuses: what a call returns, what a frame carries and what a log line says. Installed beside
- * paramd.h. It knows nothing of errno, libuv or any other vocabulary: those are translated where they enter. */
+/* The one list of statuses: what a call returns, what a frame carries and what a log line says.
+ * Installed beside paramd.h. It knows nothing of errno, libuv or any other vocabulary: those are
+ * translated where they enter. */
 #ifndef PARAMD_STATUS_H
 #define PARAMD_STATUS_H
 
 #include <stdbool.h>
 
-/* X(name, number, retryable, text). Numbers travel on the wire and are never reused; 0 is success, the rest negative.
- * Retryable: the same request may succeed later without being changed; a push refused so keeps its push id. */
+/* X(name, number, retryable, text). Numbers travel on the wire and are never reused; 0 is success,
+ * the rest negative. Retryable: the same request may succeed later without being changed; a push
+ * refused so keeps its push id. */
 /* clang-format off */
 #define PARAMD_STATUS_LIST(X) \
     X(OK,                 0,   false, "done") \
@@ -47,7 +49,8 @@ enum paramd_status {
 #undef PARAMD_STATUS_ENUM
 };
 
-/* The name without prefix, as "NOT_READY"; "?" for a number that is not in the list. Any thread; static memory. */
+/* The name without prefix, as "NOT_READY"; "?" for a number that is not in the list. Any thread;
+ * static memory. */
 const char *paramd_status_name(int status);
 
 /* One sentence for a person. Any thread; static memory. */

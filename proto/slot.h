@@ -21,7 +21,8 @@ static inline uint32_t pd_slot_shard(uint32_t slot, uint32_t shards)
     return slot % shards;
 }
 
-/* How many blocks of block_elements a tensor of that many elements has; the last one may be shorter. */
+/* How many blocks of block_elements a tensor of that many elements has; the last one may be
+ * shorter. */
 static inline uint64_t pd_tensor_blocks(uint64_t elements, uint32_t block_elements)
 {
     return (elements + block_elements - 1) / block_elements;

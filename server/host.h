@@ -1,6 +1,7 @@
-/* One shard at work, without libuv: bytes of connections in, requests to the core, effects carried out, bytes to go.
- * It knows no socket, file, clock or thread: net/ (or the simulator) moves the bytes and tells the time. All calls on
- * one host come from its shard's thread; none blocks. Times are microseconds of one monotonic clock. */
+/* One shard at work, without libuv: bytes of connections in, requests to the core, effects carried
+ * out, bytes to go. It knows no socket, file, clock or thread: net/ (or the simulator) moves the
+ * bytes and tells the time. All calls on one host come from its shard's thread; none blocks. Times
+ * are microseconds of one monotonic clock. */
 #ifndef PARAMD_SERVER_HOST_H
 #define PARAMD_SERVER_HOST_H
 
@@ -19,9 +20,9 @@ enum pd_payload_sum_mode { PD_SUM_AUTO = 0, PD_SUM_ON, PD_SUM_OFF };
 struct pd_host_options {
     uint32_t shard;
     uint32_t shards;
-    uint32_t connections_max;   /* of this shard */
-    uint64_t in_flight_max;     /* bytes of payloads that are arriving, of this shard */
-    uint64_t copies_max;        /* bytes of copies for slow readers, of this shard */
+    uint32_t connections_max; /* of this shard */
+    uint64_t in_flight_max;   /* bytes of payloads that are arriving, of this shard */
+    uint64_t copies_max;      /* bytes of copies for slow readers, of this shard */
     uint64_t lease_us;
     uint64_t retention_us;
     enum pd_payload_sum_mode payload_sum;
@@ -36,31 +37,36 @@ enum paramd_status pd_host_create(const struct pd_host_options *options, struct 
     __attribute__((warn_unused_result));
 void pd_host_destroy(struct pd_host *host);
 
-/* A connection arrived whose preamble asked for this shard (or any). local: from this host (loopback, Unix socket).
- * user comes back from pd_host_conn_user. NULL at the limit of connections or without memory: close it. */
+/* A connection arrived whose preamble asked for this shard (or any). local: from this host
+ * (loopback, Unix socket). user comes back from pd_host_conn_user. NULL at the limit of connections
+ * or without memory: close it. */
 struct pd_host_conn *pd_host_open(struct pd_host *host, bool local, void *user, uint64_t now_us);
 void *pd_host_conn_user(const struct pd_host_conn *conn);
 
 /* The transport is gone, or the host wanted it closed and it was: conn is freed. */
 void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t now_us);
 
-/* Where the next bytes of this connection go; valid until the next call on the host. 0: do not read now. */
+/* Where the next bytes of this connection go; valid until the next call on the host. 0: do not read
+ * now. */
 unsigned pd_host_read_target(struct pd_host *host, struct pd_host_conn *conn,
                              struct pd_span ret_spans[PD_HOST_READ_SPANS]);
 /* So many bytes were read into the spans of the last read_target, which was of this connection. */
-void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t bytes, uint64_t now_us);
+void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t bytes,
+                      uint64_t now_us);
 
-/* What to write next; valid until the next call on the host. 0: nothing. Ask again after each write: a span may have
- * moved. */
+/* What to write next; valid until the next call on the host. 0: nothing. Ask again after each
+ * write: a span may have moved. */
 unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,
                               struct pd_span ret_spans[PD_HOST_WRITE_SPANS]);
-void pd_host_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes, uint64_t now_us);
+void pd_host_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes,
+                     uint64_t now_us);
 
-/* The connection is to be closed now: nothing is left to write. ret_reason is static text for the log. */
+/* The connection is to be closed now: nothing is left to write. ret_reason is static text for the
+ * log. */
 bool pd_host_finished(const struct pd_host_conn *conn, const char **ret_reason);
 
-/* After received, written, message, tick and closed: connections that may have something to write, may be read again or
- * are finished, each once, in order; NULL when there are no more. */
+/* After received, written, message, tick and closed: connections that may have something to write,
+ * may be read again or are finished, each once, in order; NULL when there are no more. */
 struct pd_host_conn *pd_host_next_active(struct pd_host *host);
 
 /* A message from control; consumed. */

@@ -5,31 +5,26 @@
  *     struct paramd_client *client;
  *     struct paramd_model *model;
  *     struct paramd_hyper lr = {.name = "lr", .number = 1e-3};
- *     struct paramd_group group = {.name = "all", .optimizer = "adam", .hypers = &lr, .hyper_count = 1};
- *     struct paramd_tensor w = {.name = "w", .rank = 2, .shape = {10, 784}, .init = PARAMD_INIT_NORMAL, .b = 0.01};
- *     struct paramd_definition definition = {
- *         .name = "demo", .groups = &group, .group_count = 1, .tensors = &w, .tensor_count = 1};
- *     if (paramd_open(&(struct paramd_options){.address = "127.0.0.1:7700"}, &client) != PARAMD_OK ||
- *         paramd_join(client, &definition, NULL, 10000, &model) != PARAMD_OK)
- *         errx(1, "%s", paramd_error());
- *     struct paramd_io io = {.tensor = 0, .gradient = g, .values = p};
- *     paramd_pull_wait(model, &io, 1, NULL, 10000, NULL);
- *     for (int i = 0; i < 1000; i++) {
- *         compute_gradient(p, g);
- *         if (paramd_push_pull_wait(model, &io, 1, NULL, 10000, NULL) != PARAMD_OK)
- *             errx(1, "%s", paramd_error());
+ *     struct paramd_group group = {.name = "all", .optimizer = "adam", .hypers = &lr, .hyper_count
+ * = 1}; struct paramd_tensor w = {.name = "w", .rank = 2, .shape = {10, 784}, .init =
+ * PARAMD_INIT_NORMAL, .b = 0.01}; struct paramd_definition definition = { .name = "demo", .groups =
+ * &group, .group_count = 1, .tensors = &w, .tensor_count = 1}; if (paramd_open(&(struct
+ * paramd_options){.address = "127.0.0.1:7700"}, &client) != PARAMD_OK || paramd_join(client,
+ * &definition, NULL, 10000, &model) != PARAMD_OK) errx(1, "%s", paramd_error()); struct paramd_io
+ * io = {.tensor = 0, .gradient = g, .values = p}; paramd_pull_wait(model, &io, 1, NULL, 10000,
+ * NULL); for (int i = 0; i < 1000; i++) { compute_gradient(p, g); if (paramd_push_pull_wait(model,
+ * &io, 1, NULL, 10000, NULL) != PARAMD_OK) errx(1, "%s", paramd_error());
  *     }
  *     paramd_leave(model, 10000);
  *     paramd_close(client);
  *
- * Threads: every function may be called from any thread, also at the same time on the same handle, unless its comment
- * says otherwise; of two pushes to one tensor the one called first is applied first.
- * Errors: functions return PARAMD_OK (0) or a negative enum paramd_status, and leave their ret_ arguments alone on
- * failure. paramd_error() has the sentence for a person. The library writes nothing to stdout or stderr and never
- * exits.
- * Times: timeout_ms < 0 waits without end, 0 not at all.
- * fork: a client belongs to the process that opened it. In a child every call on it answers PARAMD_FORKED and touches
- * nothing; open a new one there. Descriptors are close-on-exec. */
+ * Threads: every function may be called from any thread, also at the same time on the same handle,
+ * unless its comment says otherwise; of two pushes to one tensor the one called first is applied
+ * first. Errors: functions return PARAMD_OK (0) or a negative enum paramd_status, and leave their
+ * ret_ arguments alone on failure. paramd_error() has the sentence for a person. The library writes
+ * nothing to stdout or stderr and never exits. Times: timeout_ms < 0 waits without end, 0 not at
+ * all. fork: a client belongs to the process that opened it. In a child every call on it answers
+ * PARAMD_FORKED and touches nothing; open a new one there. Descriptors are close-on-exec. */
 #ifndef PARAMD_H
 #define PARAMD_H
 
@@ -60,36 +55,41 @@ struct paramd_ticket; /* one push, pull or push_pull under way */
 /* "0.1.0" */
 PARAMD_API const char *paramd_version(void);
 
-/* What the last failed call of this thread had to say, as one sentence; "" before the first. Valid until the thread's
- * next call into the library. */
+/* What the last failed call of this thread had to say, as one sentence; "" before the first. Valid
+ * until the thread's next call into the library. */
 PARAMD_API const char *paramd_error(void);
 
 /* ---- The client ---- */
 
 enum paramd_payload_sum {
-    PARAMD_SUM_AUTO = 0, /* checksums over payloads between hosts, none on loopback and Unix sockets */
+    PARAMD_SUM_AUTO =
+        0, /* checksums over payloads between hosts, none on loopback and Unix sockets */
     PARAMD_SUM_ON,
     PARAMD_SUM_OFF
 };
 
 struct paramd_options {
-    const char *address; /* "HOST:PORT", "[IPV6]:PORT" or "unix:PATH"; NULL: PARAMD_ADDRESS of the environment, or
-                            127.0.0.1:7700 */
+    const char *address; /* "HOST:PORT", "[IPV6]:PORT" or "unix:PATH"; NULL: PARAMD_ADDRESS of the
+                            environment, or 127.0.0.1:7700 */
     const char *name;    /* shows in the daemon's log; NULL: the program's pid */
     enum paramd_payload_sum payload_sum;
-    bool no_thread; /* no background thread: I/O happens inside blocking calls and paramd_run only */
+    bool
+        no_thread; /* no background thread: I/O happens inside blocking calls and paramd_run only */
 };
 
-/* Opens a client. Connects in the background: a daemon that is not there yet shows as a timeout of the first call that
- * needs it. options may be NULL. PARAMD_INVALID for an address that cannot be read, PARAMD_NO_MEMORY. */
-PARAMD_CHECK int paramd_open(const struct paramd_options *options, struct paramd_client **ret_client);
+/* Opens a client. Connects in the background: a daemon that is not there yet shows as a timeout of
+ * the first call that needs it. options may be NULL. PARAMD_INVALID for an address that cannot be
+ * read, PARAMD_NO_MEMORY. */
+PARAMD_CHECK int paramd_open(const struct paramd_options *options,
+                             struct paramd_client **ret_client);
 
-/* Ends everything: unfinished tickets are cancelled, models closed (their sessions stay in the daemon for its retention
- * time), memory freed. NULL is fine. No other call on the client, its models or tickets may be running or follow. */
+/* Ends everything: unfinished tickets are cancelled, models closed (their sessions stay in the
+ * daemon for its retention time), memory freed. NULL is fine. No other call on the client, its
+ * models or tickets may be running or follow. */
 PARAMD_API void paramd_close(struct paramd_client *client);
 
-/* Without a thread: does I/O for at most timeout_ms, returns early when a ticket finishes. PARAMD_OK, PARAMD_TIMEOUT;
- * PARAMD_INVALID for a client with a thread. One thread at a time. */
+/* Without a thread: does I/O for at most timeout_ms, returns early when a ticket finishes.
+ * PARAMD_OK, PARAMD_TIMEOUT; PARAMD_INVALID for a client with a thread. One thread at a time. */
 PARAMD_CHECK int paramd_run(struct paramd_client *client, int timeout_ms);
 
 /* One round trip to the daemon. ret_us may be NULL. */
@@ -144,9 +144,10 @@ struct paramd_definition {
 /* First values of one tensor, row-major f32. */
 struct paramd_values {
     const float *weights;
-    const float *moments[PARAMD_MOMENTS_MAX]; /* optimizer state to continue from, in the optimizer's order; NULL: as
-                                                 before the first step */
-    uint64_t step;                            /* updates behind that state */
+    const float
+        *moments[PARAMD_MOMENTS_MAX]; /* optimizer state to continue from, in the optimizer's order;
+                                         NULL: as before the first step */
+    uint64_t step;                    /* updates behind that state */
 };
 
 /* Who the session is. Zeros (or NULL): a new one with a random id. */
@@ -154,30 +155,36 @@ struct paramd_session {
     uint8_t id[16];
 };
 
-/* Creates the model, or joins it if it is there with the same definition, and waits until it has values. Whoever
- * creates it also initialises it: from initial[i] for each tensor i with PARAMD_INIT_CLIENT (initial may be NULL if
- * there is none), borrowed for the call. If that process dies half-way, another joiner takes over after its lease.
- * PARAMD_MISMATCH, PARAMD_UNSUPPORTED, PARAMD_INVALID: see paramd_error(). PARAMD_RESOURCE_EXHAUSTED: above the
- * daemon's memory limit. PARAMD_TIMEOUT. */
-PARAMD_CHECK int paramd_join(struct paramd_client *client, const struct paramd_definition *definition,
-                             const struct paramd_values *initial, int timeout_ms, struct paramd_model **ret_model);
+/* Creates the model, or joins it if it is there with the same definition, and waits until it has
+ * values. Whoever creates it also initialises it: from initial[i] for each tensor i with
+ * PARAMD_INIT_CLIENT (initial may be NULL if there is none), borrowed for the call. If that process
+ * dies half-way, another joiner takes over after its lease. PARAMD_MISMATCH, PARAMD_UNSUPPORTED,
+ * PARAMD_INVALID: see paramd_error(). PARAMD_RESOURCE_EXHAUSTED: above the daemon's memory limit.
+ * PARAMD_TIMEOUT. */
+PARAMD_CHECK int paramd_join(struct paramd_client *client,
+                             const struct paramd_definition *definition,
+                             const struct paramd_values *initial, int timeout_ms,
+                             struct paramd_model **ret_model);
 
-/* The same with a session of the caller's choice: a restarted worker that gives its old id continues that session. */
+/* The same with a session of the caller's choice: a restarted worker that gives its old id
+ * continues that session. */
 PARAMD_CHECK int paramd_join_as(struct paramd_client *client, const struct paramd_session *session,
-                                const struct paramd_definition *definition, const struct paramd_values *initial,
-                                int timeout_ms, struct paramd_model **ret_model);
+                                const struct paramd_definition *definition,
+                                const struct paramd_values *initial, int timeout_ms,
+                                struct paramd_model **ret_model);
 
 /* Joins a model that exists, whatever its definition. PARAMD_NOT_FOUND. */
 PARAMD_CHECK int paramd_attach(struct paramd_client *client, const char *name, int timeout_ms,
                                struct paramd_model **ret_model);
 
 /* The definition; memory belongs to the handle and never changes. */
-PARAMD_API const struct paramd_definition *paramd_model_definition(const struct paramd_model *model);
+PARAMD_API const struct paramd_definition *
+paramd_model_definition(const struct paramd_model *model);
 /* Place of a tensor by name, or -1. */
 PARAMD_API long paramd_model_tensor(const struct paramd_model *model, const char *name);
 
-/* Ends the session: the daemon forgets its push ids. Waits for unfinished tickets first; on any answer but
- * PARAMD_TIMEOUT the handle is freed. */
+/* Ends the session: the daemon forgets its push ids. Waits for unfinished tickets first; on any
+ * answer but PARAMD_TIMEOUT the handle is freed. */
 PARAMD_CHECK int paramd_leave(struct paramd_model *model, int timeout_ms);
 
 /* Frees the handle without telling the daemon; unfinished tickets are cancelled. NULL is fine. */
@@ -187,24 +194,26 @@ PARAMD_API void paramd_model_close(struct paramd_model *model);
 
 enum paramd_dtype { PARAMD_F32 = 0, PARAMD_BF16 = 1, PARAMD_F16 = 2 };
 
-/* One tensor in a call. Buffers are row-major, whole tensors, in the call's dtype, aligned to its element. They are used
- * in place and belong to the library from the call until the ticket is finished or cancelled: gradients must not change,
- * values must not be read. */
+/* One tensor in a call. Buffers are row-major, whole tensors, in the call's dtype, aligned to its
+ * element. They are used in place and belong to the library from the call until the ticket is
+ * finished or cancelled: gradients must not change, values must not be read. */
 struct paramd_io {
-    uint32_t tensor;                   /* place in the definition */
-    const void *gradient;              /* push, push_pull */
-    void *values;                      /* pull (NULL: moments only), push_pull */
-    void *moments[PARAMD_MOMENTS_MAX]; /* pull: optimizer state too, of the same version; NULL: not */
+    uint32_t tensor;      /* place in the definition */
+    const void *gradient; /* push, push_pull */
+    void *values;         /* pull (NULL: moments only), push_pull */
+    void *
+        moments[PARAMD_MOMENTS_MAX]; /* pull: optimizer state too, of the same version; NULL: not */
 };
 
 struct paramd_call {
     enum paramd_dtype dtype; /* of all buffers of the call; the daemon's state is f32 */
     float scale;             /* gradients are multiplied by it; 0: by 1 */
     double weight;           /* samples or tokens behind this push, recorded */
-    bool if_newer;           /* pull: leave blocks alone that have not changed since this handle's last pull or push_pull
-                                (of any part): the buffers must still hold what that brought */
-    void (*done)(struct paramd_ticket *ticket, void *arg); /* called once when finished, on the I/O thread or inside
-                                paramd_run and blocking calls; may start calls, must not block or wait */
+    bool if_newer; /* pull: leave blocks alone that have not changed since this handle's last pull
+                      or push_pull (of any part): the buffers must still hold what that brought */
+    void (*done)(struct paramd_ticket *ticket,
+                 void *arg); /* called once when finished, on the I/O thread or inside
+  paramd_run and blocking calls; may start calls, must not block or wait */
     void *arg;
 };
 
@@ -219,37 +228,47 @@ struct paramd_result {
     uint64_t block;
 };
 
-/* Start a call on count tensors; they return at once. entries and call are borrowed for the call (call may be NULL), the
- * buffers for longer, see paramd_io. A tensor may occur once in a call. The ticket must be given to paramd_release.
- * PARAMD_BUSY: 65,536 tickets are unfinished. PARAMD_NOT_FOUND: the model is gone. PARAMD_SESSION_EXPIRED. */
-PARAMD_CHECK int paramd_push(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                             const struct paramd_call *call, struct paramd_ticket **ret_ticket);
-PARAMD_CHECK int paramd_pull(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                             const struct paramd_call *call, struct paramd_ticket **ret_ticket);
+/* Start a call on count tensors; they return at once. entries and call are borrowed for the call
+ * (call may be NULL), the buffers for longer, see paramd_io. A tensor may occur once in a call. The
+ * ticket must be given to paramd_release. PARAMD_BUSY: 65,536 tickets are unfinished.
+ * PARAMD_NOT_FOUND: the model is gone. PARAMD_SESSION_EXPIRED. */
+PARAMD_CHECK int paramd_push(struct paramd_model *model, const struct paramd_io *entries,
+                             size_t count, const struct paramd_call *call,
+                             struct paramd_ticket **ret_ticket);
+PARAMD_CHECK int paramd_pull(struct paramd_model *model, const struct paramd_io *entries,
+                             size_t count, const struct paramd_call *call,
+                             struct paramd_ticket **ret_ticket);
 /* The values are at least as new as the push. */
-PARAMD_CHECK int paramd_push_pull(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                                  const struct paramd_call *call, struct paramd_ticket **ret_ticket);
+PARAMD_CHECK int paramd_push_pull(struct paramd_model *model, const struct paramd_io *entries,
+                                  size_t count, const struct paramd_call *call,
+                                  struct paramd_ticket **ret_ticket);
 
-/* The same, waiting for the result (ret_result may be NULL), which is the return value too. On a timeout the call is
- * cancelled: the buffers are the caller's again in any case. */
-PARAMD_CHECK int paramd_push_wait(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                                  const struct paramd_call *call, int timeout_ms, struct paramd_result *ret_result);
-PARAMD_CHECK int paramd_pull_wait(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                                  const struct paramd_call *call, int timeout_ms, struct paramd_result *ret_result);
-PARAMD_CHECK int paramd_push_pull_wait(struct paramd_model *model, const struct paramd_io *entries, size_t count,
-                                       const struct paramd_call *call, int timeout_ms,
+/* The same, waiting for the result (ret_result may be NULL), which is the return value too. On a
+ * timeout the call is cancelled: the buffers are the caller's again in any case. */
+PARAMD_CHECK int paramd_push_wait(struct paramd_model *model, const struct paramd_io *entries,
+                                  size_t count, const struct paramd_call *call, int timeout_ms,
+                                  struct paramd_result *ret_result);
+PARAMD_CHECK int paramd_pull_wait(struct paramd_model *model, const struct paramd_io *entries,
+                                  size_t count, const struct paramd_call *call, int timeout_ms,
+                                  struct paramd_result *ret_result);
+PARAMD_CHECK int paramd_push_pull_wait(struct paramd_model *model, const struct paramd_io *entries,
+                                       size_t count, const struct paramd_call *call, int timeout_ms,
                                        struct paramd_result *ret_result);
 
-/* Waits for a ticket: the result's status, or PARAMD_TIMEOUT, which ends the wait and not the call. With 0 ms it polls.
- * ret_result may be NULL; on PARAMD_TIMEOUT it says what is known so far. */
-PARAMD_API int paramd_wait(struct paramd_ticket *ticket, int timeout_ms, struct paramd_result *ret_result);
+/* Waits for a ticket: the result's status, or PARAMD_TIMEOUT, which ends the wait and not the call.
+ * With 0 ms it polls. ret_result may be NULL; on PARAMD_TIMEOUT it says what is known so far. */
+PARAMD_API int paramd_wait(struct paramd_ticket *ticket, int timeout_ms,
+                           struct paramd_result *ret_result);
 
-/* Gives a call up. The buffers are the caller's again on return, in any case. What was not sent is CANCELLED; for what
- * was, the daemon is asked to pass over it, and the result says for how many blocks it had been applied; what is not
- * known within timeout_ms is UNKNOWN. A finished ticket just gives its result. */
-PARAMD_API int paramd_cancel(struct paramd_ticket *ticket, int timeout_ms, struct paramd_result *ret_result);
+/* Gives a call up. The buffers are the caller's again on return, in any case. What was not sent is
+ * CANCELLED; for what was, the daemon is asked to pass over it, and the result says for how many
+ * blocks it had been applied; what is not known within timeout_ms is UNKNOWN. A finished ticket
+ * just gives its result. */
+PARAMD_API int paramd_cancel(struct paramd_ticket *ticket, int timeout_ms,
+                             struct paramd_result *ret_result);
 
-/* Frees a ticket; one that is unfinished is cancelled first without waiting. NULL is fine. Not from its own done. */
+/* Frees a ticket; one that is unfinished is cancelled first without waiting. NULL is fine. Not from
+ * its own done. */
 PARAMD_API void paramd_release(struct paramd_ticket *ticket);
 
 /* ---- What is known without asking ---- */
@@ -274,18 +293,21 @@ struct paramd_counters {
     uint64_t bytes_pulled;
 };
 
-PARAMD_API void paramd_model_counters(const struct paramd_model *model, struct paramd_counters *ret_counters);
+PARAMD_API void paramd_model_counters(const struct paramd_model *model,
+                                      struct paramd_counters *ret_counters);
 
 /* ---- Steering ---- */
 
-/* Changes hyper-parameters of a group for every push from now on, of all workers; this handle's later pushes wait for
- * it. clock: 0, or a number that must be higher than that of any earlier SET (PARAMD_SUPERSEDED). */
-PARAMD_CHECK int paramd_set(struct paramd_model *model, const char *group, const struct paramd_hyper *hypers,
-                            size_t count, uint64_t clock, int timeout_ms);
+/* Changes hyper-parameters of a group for every push from now on, of all workers; this handle's
+ * later pushes wait for it. clock: 0, or a number that must be higher than that of any earlier SET
+ * (PARAMD_SUPERSEDED). */
+PARAMD_CHECK int paramd_set(struct paramd_model *model, const char *group,
+                            const struct paramd_hyper *hypers, size_t count, uint64_t clock,
+                            int timeout_ms);
 
 /* Tells the daemon (and those who watch it) how this worker is doing. */
-PARAMD_CHECK int paramd_report(struct paramd_model *model, uint64_t clock, double loss, uint64_t samples,
-                               uint64_t tokens, int timeout_ms);
+PARAMD_CHECK int paramd_report(struct paramd_model *model, uint64_t clock, double loss,
+                               uint64_t samples, uint64_t tokens, int timeout_ms);
 
 /* ---- Looking at a daemon ---- */
 
@@ -302,8 +324,8 @@ struct paramd_model_info {
 };
 
 /* All models; the array is freed with paramd_free. */
-PARAMD_CHECK int paramd_list(struct paramd_client *client, int timeout_ms, struct paramd_model_info **ret_models,
-                             size_t *ret_count);
+PARAMD_CHECK int paramd_list(struct paramd_client *client, int timeout_ms,
+                             struct paramd_model_info **ret_models, size_t *ret_count);
 
 struct paramd_counter {
     char name[64];
@@ -345,12 +367,13 @@ PARAMD_CHECK int paramd_stat(struct paramd_client *client, const char *model, in
                              struct paramd_stat **ret_stat);
 
 /* As paramd_set, by the model's name and without joining it. */
-PARAMD_CHECK int paramd_set_by_name(struct paramd_client *client, const char *model, const char *group,
-                                    const struct paramd_hyper *hypers, size_t count, uint64_t clock,
-                                    int timeout_ms);
+PARAMD_CHECK int paramd_set_by_name(struct paramd_client *client, const char *model,
+                                    const char *group, const struct paramd_hyper *hypers,
+                                    size_t count, uint64_t clock, int timeout_ms);
 
 /* Deletes a model with all its state. number: that of one certain model of this name, or 0. */
-PARAMD_CHECK int paramd_delete(struct paramd_client *client, const char *model, uint64_t number, int timeout_ms);
+PARAMD_CHECK int paramd_delete(struct paramd_client *client, const char *model, uint64_t number,
+                               int timeout_ms);
 
 PARAMD_API void paramd_free(void *memory);
 

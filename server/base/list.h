@@ -1,4 +1,5 @@
-/* Intrusive doubly linked lists: the link is a member of the thing, nothing is allocated, removal needs no search. */
+/* Intrusive doubly linked lists: the link is a member of the thing, nothing is allocated, removal
+ * needs no search. */
 #ifndef PARAMD_SERVER_BASE_LIST_H
 #define PARAMD_SERVER_BASE_LIST_H
 
@@ -64,6 +65,7 @@ static inline void pd_list_move(struct pd_link *list, struct pd_link *from)
 }
 
 /* The thing that a link is a member of. */
-#define PD_CONTAINER(pointer, type, member) ((type *)(void *)((char *)(pointer) - offsetof(type, member)))
+#define PD_CONTAINER(pointer, type, member)                                                        \
+    ((type *)(void *)((char *)(pointer)-offsetof(type, member)))
 
 #endif

@@ -1,5 +1,6 @@
-/* The control core: what a whole daemon knows. Models and their numbers, generations, sessions, initialisers,
- * hyper-parameters. It takes an event and says what must be done; it knows no clock, socket, file, thread or log. */
+/* The control core: what a whole daemon knows. Models and their numbers, generations, sessions,
+ * initialisers, hyper-parameters. It takes an event and says what must be done; it knows no clock,
+ * socket, file, thread or log. */
 #ifndef PARAMD_SERVER_CORE_CONTROL_H
 #define PARAMD_SERVER_CORE_CONTROL_H
 
@@ -11,13 +12,14 @@ struct pd_control;
 
 struct pd_control_options {
     uint32_t shards;
-    uint64_t memory_max; /* bytes of weights and moments of all models; 0: no limit */
+    uint64_t memory_max;       /* bytes of weights and moments of all models; 0: no limit */
     uint64_t model_memory_max; /* of one model; 0: no limit */
     uint32_t models_max;
     uint32_t sessions_max;
     uint64_t lease_us;
     uint64_t retention_us;
-    uint64_t start_us; /* microseconds since 1970 at start: model numbers and generations begin there */
+    uint64_t
+        start_us; /* microseconds since 1970 at start: model numbers and generations begin there */
     const char *version;
 };
 
@@ -36,11 +38,13 @@ struct pd_control_effects {
     struct pd_link notes;    /* pd_note, to be logged and freed */
 };
 
-enum paramd_status pd_control_create(const struct pd_control_options *options, struct pd_control **ret_control)
+enum paramd_status pd_control_create(const struct pd_control_options *options,
+                                     struct pd_control **ret_control)
     __attribute__((warn_unused_result));
 void pd_control_destroy(struct pd_control *control);
 
-/* One event: a message from a shard (consumed), or NULL: time has passed. To be called at least every second. */
+/* One event: a message from a shard (consumed), or NULL: time has passed. To be called at least
+ * every second. */
 void pd_control_step(struct pd_control *control, struct pd_message *message, uint64_t now_us,
                      struct pd_control_effects *effects);
 

@@ -1,5 +1,5 @@
-/* Where a shard's block memory comes from: the host gives the core these two functions, so that huge pages and first
- * touch stay outside of it. */
+/* Where a shard's block memory comes from: the host gives the core these two functions, so that
+ * huge pages and first touch stay outside of it. */
 #ifndef PARAMD_SERVER_CORE_MEMORY_H
 #define PARAMD_SERVER_CORE_MEMORY_H
 

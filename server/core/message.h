@@ -1,5 +1,5 @@
-/* What shards and the control loop tell each other. A message is heap memory that changes owner when it is sent; the
- * receiver destroys it. Carried by net's mailboxes, or by the simulator. */
+/* What shards and the control loop tell each other. A message is heap memory that changes owner
+ * when it is sent; the receiver destroys it. Carried by net's mailboxes, or by the simulator. */
 #ifndef PARAMD_SERVER_CORE_MESSAGE_H
 #define PARAMD_SERVER_CORE_MESSAGE_H
 
@@ -15,26 +15,27 @@
 struct pd_definition;
 
 /* X(NAME): from a shard to control. */
-#define PD_TO_CONTROL_LIST(X) \
-    X(REQUEST)      /* a control request from a connection: header and payload as they came */ \
-    X(CLOSED)       /* a connection with sessions is gone */ \
-    X(SEEN)         /* a session had traffic since the last tick */ \
-    X(INITIALISED)  /* all blocks of this shard have values, for this attempt */ \
-    X(TOOK)         /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION, OPEN_SESSION */ \
-    X(COUNTED)      /* the answer to COUNT */ \
-    X(REPORTED)     /* a worker's REPORT */
+#define PD_TO_CONTROL_LIST(X)                                                                      \
+    X(REQUEST)     /* a control request from a connection: header and payload as they came */      \
+    X(CLOSED)      /* a connection with sessions is gone */                                        \
+    X(SEEN)        /* a session had traffic since the last tick */                                 \
+    X(INITIALISED) /* all blocks of this shard have values, for this attempt */                    \
+    X(TOOK)     /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION,  \
+                   OPEN_SESSION */                                                                 \
+    X(COUNTED)  /* the answer to COUNT */                                                          \
+    X(REPORTED) /* a worker's REPORT */
 
 /* X(NAME): from control to a shard. */
-#define PD_TO_SHARD_LIST(X) \
-    X(CREATE_MODEL) \
-    X(RESTART_INIT) /* drop all values, a new attempt begins */ \
-    X(READY)        /* all shards have all values */ \
-    X(SET_HYPERS) \
-    X(DROP_MODEL) \
-    X(OPEN_SESSION) /* answer ATTACHED on that connection */ \
-    X(CLOSE_OTHERS) /* close connections that another nonce of this session has open */ \
-    X(END_SESSION)  /* forget its push ids; live connections become unattached */ \
-    X(COUNT)        /* numbers for STAT */ \
+#define PD_TO_SHARD_LIST(X)                                                                        \
+    X(CREATE_MODEL)                                                                                \
+    X(RESTART_INIT) /* drop all values, a new attempt begins */                                    \
+    X(READY)        /* all shards have all values */                                               \
+    X(SET_HYPERS)                                                                                  \
+    X(DROP_MODEL)                                                                                  \
+    X(OPEN_SESSION) /* answer ATTACHED on that connection */                                       \
+    X(CLOSE_OTHERS) /* close connections that another nonce of this session has open */            \
+    X(END_SESSION)  /* forget its push ids; live connections become unattached */                  \
+    X(COUNT)        /* numbers for STAT */                                                         \
     X(ANSWER)       /* a frame, ready to be sent on a connection */
 
 enum pd_message_kind {
@@ -92,16 +93,17 @@ struct pd_shard_count {
 struct pd_message {
     struct pd_link link;
     enum pd_message_kind kind;
-    uint32_t shard;         /* the sender, or for whom */
-    struct pd_conn_id conn; /* REQUEST, CLOSED, OPEN_SESSION, ANSWER; the asker in TOOK and COUNTED is in `ask` */
-    uint64_t ask;           /* control's own number for what a TOOK or COUNTED answers */
-    uint64_t model;         /* number */
+    uint32_t shard; /* the sender, or for whom */
+    struct pd_conn_id
+        conn; /* REQUEST, CLOSED, OPEN_SESSION, ANSWER; the asker in TOOK and COUNTED is in `ask` */
+    uint64_t ask;   /* control's own number for what a TOOK or COUNTED answers */
+    uint64_t model; /* number */
     uint64_t generation;
     uint64_t attempt;
     uint64_t request_id;
     enum paramd_status status;
     struct pd_session_key session;
-    bool local; /* REQUEST: the connection comes from this host */
+    bool local;   /* REQUEST: the connection comes from this host */
     bool closing; /* ANSWER: close the connection behind it */
 
     /* REQUEST */
@@ -113,7 +115,8 @@ struct pd_message {
     uint8_t *bytes;
     size_t byte_count;
 
-    /* CREATE_MODEL: shared by all shards and control, which alone frees it, after every shard took DROP_MODEL. */
+    /* CREATE_MODEL: shared by all shards and control, which alone frees it, after every shard took
+     * DROP_MODEL. */
     const struct pd_definition *definition;
     /* CREATE_MODEL: one for each group, copied by the receiver. SET_HYPERS: one, for `group`. */
     struct pd_hyper *hypers;
