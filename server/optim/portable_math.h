@@ -1,5 +1,6 @@
-/* exp, log, cos and integer powers in double, of plain IEEE operations only, so that every machine gets the same bits.
- * Used by schedules, bias corrections and initialisers, never per element of an update. */
+/* exp, log, cos and integer powers in double, of plain IEEE operations only, so that every machine
+ * gets the same bits. Used by schedules, bias corrections and initialisers, never per element of an
+ * update. */
 #ifndef PARAMD_SERVER_OPTIM_PORTABLE_MATH_H
 #define PARAMD_SERVER_OPTIM_PORTABLE_MATH_H
 

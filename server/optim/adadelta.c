@@ -1,0 +1,52 @@
+/* Adadelta, as torch.optim.Adadelta (Zeiler 2012).
+ *     v <- rho v + (1 - rho) g^2
+ *     u <- sqrt(d + eps) / sqrt(v + eps) * g
+ *     d <- rho d + (1 - rho) u^2
+ *     p <- p - lr u */
+#include <math.h>
+
+#include "server/optim/rule.h"
+
+static const struct pd_hyper_default own[] = {{PD_LR, 1.0},
+                                              {PD_RHO, 0.9},
+                                              {PD_EPS, 1e-6},
+                                              {PD_WEIGHT_DECAY, 0},
+                                              {PD_DECOUPLED_WEIGHT_DECAY, 0},
+                                              {PD_HYPER_KEYS, 0}};
+
+static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double *carry,
+                    struct pd_constants *ret)
+{
+    double rho = pd_hyper_get(hyper, PD_RHO);
+    (void)t;
+    (void)carry;
+    ret->rate = (float)lr;
+    ret->eps = (float)pd_hyper_get(hyper, PD_EPS);
+    ret->keep2 = (float)rho;
+    ret->gain2 = (float)(1.0 - rho);
+}
+
+static void update(const struct pd_constants *constants, float *restrict p, float *restrict v,
+                   float *restrict d, float *restrict unused2, const float *restrict g, size_t n)
+{
+    const struct pd_constants k = *constants;
+    (void)unused2;
+    for (size_t i = 0; i < n; i++) {
+        float gi = k.scale * g[i] + k.l2 * p[i];
+        float vi = k.keep2 * v[i] + k.gain2 * gi * gi;
+        float ui = sqrtf(d[i] + k.eps) / sqrtf(vi + k.eps) * gi;
+        v[i] = vi;
+        d[i] = k.keep2 * d[i] + k.gain2 * ui * ui;
+        p[i] = k.decay * p[i] - k.rate * ui;
+    }
+}
+
+const struct pd_rule PD_FORM(pd_adadelta) = {
+    .name = "adadelta",
+    .own = own,
+    .squares = true,
+    .moments = 2,
+    .moment_names = {"square_avg", "acc_delta"},
+    .prepare = prepare,
+    .update = update,
+};

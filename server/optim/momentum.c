@@ -1,0 +1,44 @@
+/* Heavy ball, as torch.optim.SGD with momentum (Polyak 1964; Sutskever et al. 2013).
+ *     b <- momentum b + (1 - dampening) g        (the first update: b <- g)
+ *     p <- p - lr b */
+#include "server/optim/rule.h"
+
+static const struct pd_hyper_default own[] = {{PD_LR, 1e-3},
+                                              {PD_MOMENTUM, 0.9},
+                                              {PD_DAMPENING, 0},
+                                              {PD_WEIGHT_DECAY, 0},
+                                              {PD_DECOUPLED_WEIGHT_DECAY, 0},
+                                              {PD_HYPER_KEYS, 0}};
+
+static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double *carry,
+                    struct pd_constants *ret)
+{
+    (void)carry;
+    ret->rate = (float)lr;
+    ret->keep1 = (float)pd_hyper_get(hyper, PD_MOMENTUM);
+    ret->gain1 = t == 1 ? 1.0f : (float)(1.0 - pd_hyper_get(hyper, PD_DAMPENING));
+}
+
+static void update(const struct pd_constants *constants, float *restrict p, float *restrict b,
+                   float *restrict unused1, float *restrict unused2, const float *restrict g,
+                   size_t n)
+{
+    const struct pd_constants k = *constants;
+    (void)unused1;
+    (void)unused2;
+    for (size_t i = 0; i < n; i++) {
+        float gi = k.scale * g[i] + k.l2 * p[i];
+        float bi = k.keep1 * b[i] + k.gain1 * gi;
+        b[i] = bi;
+        p[i] = k.decay * p[i] - k.rate * bi;
+    }
+}
+
+const struct pd_rule PD_FORM(pd_momentum) = {
+    .name = "momentum",
+    .own = own,
+    .moments = 1,
+    .moment_names = {"momentum_buffer"},
+    .prepare = prepare,
+    .update = update,
+};

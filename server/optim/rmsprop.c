@@ -1,0 +1,106 @@
+/* RMSprop, as torch.optim.RMSprop (Hinton's lecture 6e; centered: Graves 2013).
+ *     v <- alpha v + (1 - alpha) g^2
+ *     a <- alpha a + (1 - alpha) g               (centered; else a = 0)
+ *     u <- g / (sqrt(v - a^2) + eps)
+ *     p <- p - lr u, or with momentum:  b <- momentum b + u,  p <- p - lr b
+ * Rounding can make v - a^2 a little negative, where torch gives NaN: 0 is taken then. */
+#include <math.h>
+
+#include "server/optim/rule.h"
+
+static const struct pd_hyper_default own[] = {{PD_LR, 1e-2},
+                                              {PD_ALPHA, 0.99},
+                                              {PD_EPS, 1e-8},
+                                              {PD_MOMENTUM, 0},
+                                              {PD_CENTERED, 0},
+                                              {PD_WEIGHT_DECAY, 0},
+                                              {PD_DECOUPLED_WEIGHT_DECAY, 0},
+                                              {PD_HYPER_KEYS, 0}};
+
+/* v first, then b and a where they are used. */
+static int moment(const struct pd_hyper *hyper, unsigned i)
+{
+    bool with_momentum = pd_hyper_get(hyper, PD_MOMENTUM) > 0;
+    bool centered = pd_hyper_get(hyper, PD_CENTERED) != 0;
+    if (i == 0) {
+        return 0;
+    }
+    if (i == 1 && with_momentum) {
+        return 1;
+    }
+    return centered && i == 1u + with_momentum ? 2 : -1;
+}
+
+static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double *carry,
+                    struct pd_constants *ret)
+{
+    double alpha = pd_hyper_get(hyper, PD_ALPHA);
+    (void)t;
+    (void)carry;
+    ret->rate = (float)lr;
+    ret->eps = (float)pd_hyper_get(hyper, PD_EPS);
+    ret->keep1 = (float)pd_hyper_get(hyper, PD_MOMENTUM);
+    ret->keep2 = (float)alpha;
+    ret->gain2 = (float)(1.0 - alpha);
+    ret->momentum = pd_hyper_get(hyper, PD_MOMENTUM) > 0;
+    ret->centered = pd_hyper_get(hyper, PD_CENTERED) != 0;
+}
+
+/* The body of all four loops: with constants for the last two arguments only what they ask for is
+ * left of it. */
+static inline float one(const struct pd_constants *k, float p, float *v, float *b, float *a,
+                        float g, bool with_momentum, bool centered)
+{
+    float gi = k->scale * g + k->l2 * p;
+    float vi = k->keep2 * *v + k->gain2 * gi * gi;
+    float spread = vi;
+    *v = vi;
+    if (centered) {
+        float ai = k->keep2 * *a + k->gain2 * gi;
+        *a = ai;
+        spread = vi - ai * ai;
+        spread = spread > 0.0f ? spread : 0.0f;
+    }
+    float root = sqrtf(spread) + k->eps;
+    if (with_momentum) {
+        float bi = k->keep1 * *b + gi / root;
+        *b = bi;
+        return k->decay * p - k->rate * bi;
+    }
+    return k->decay * p - k->rate * gi / root;
+}
+
+static void update(const struct pd_constants *constants, float *restrict p, float *restrict v,
+                   float *restrict second, float *restrict third, const float *restrict g, size_t n)
+{
+    const struct pd_constants k = *constants;
+    float none = 0.0f;
+    if (k.momentum && k.centered) {
+        for (size_t i = 0; i < n; i++) {
+            p[i] = one(&k, p[i], &v[i], &second[i], &third[i], g[i], true, true);
+        }
+    } else if (k.momentum) {
+        for (size_t i = 0; i < n; i++) {
+            p[i] = one(&k, p[i], &v[i], &second[i], &none, g[i], true, false);
+        }
+    } else if (k.centered) {
+        for (size_t i = 0; i < n; i++) {
+            p[i] = one(&k, p[i], &v[i], &none, &second[i], g[i], false, true);
+        }
+    } else {
+        for (size_t i = 0; i < n; i++) {
+            p[i] = one(&k, p[i], &v[i], &none, &none, g[i], false, false);
+        }
+    }
+}
+
+const struct pd_rule PD_FORM(pd_rmsprop) = {
+    .name = "rmsprop",
+    .own = own,
+    .squares = true,
+    .moments = 1,
+    .moment_names = {"square_avg", "momentum_buffer", "grad_avg"},
+    .moment = moment,
+    .prepare = prepare,
+    .update = update,
+};
