@@ -14,6 +14,8 @@
 /* Kept free at the end of a line for `truncated` and the end itself. */
 enum { TAIL_BYTES = 32 };
 
+enum { LIMITED_LINES_PER_SECOND = 10 };
+
 static const char *const level_names[] = {"debug", "info", "warn", "error"};
 
 /* Written once, before there is a second thread. */
@@ -172,6 +174,27 @@ void pd_log_begin(struct pd_log_line *line, enum pd_log_level level, const char 
     append_time(line);
     append_pair(line, "level", level_names[level], false);
     pd_log_text(line, "msg", "%s", message);
+}
+
+void pd_log_begin_limited(struct pd_log_line *line, struct pd_log_limit *limit, uint64_t now_us,
+                          enum pd_log_level level, const char *message)
+{
+    uint64_t second = now_us / 1000000;
+    if (second != limit->_second) {
+        limit->_second = second;
+        limit->_lines = 0;
+    }
+    if (!pd_log_wanted(level) || limit->_lines >= LIMITED_LINES_PER_SECOND) {
+        limit->_held_back += pd_log_wanted(level);
+        line->_wanted = false;
+        return;
+    }
+    limit->_lines++;
+    pd_log_begin(line, level, message);
+    if (limit->_held_back > 0) {
+        pd_log_number(line, "held_back", limit->_held_back);
+        limit->_held_back = 0;
+    }
 }
 
 /* Formats into value; what is too long ends in three dots, cut between characters. */

@@ -39,4 +39,16 @@ void pd_log_text(struct pd_log_line *line, const char *key, const char *format, 
 void pd_log_number(struct pd_log_line *line, const char *key, uint64_t number);
 void pd_log_end(struct pd_log_line *line);
 
+/* For lines that a peer can cause: at most 10 a second of one limit are written, and the next one
+ * that is says how many were held back. All zeros at the start; one thread. */
+struct pd_log_limit {
+    uint64_t _second;
+    uint64_t _held_back;
+    unsigned _lines;
+};
+
+/* As pd_log_begin, under a limit. now_us: any clock that does not go back. */
+void pd_log_begin_limited(struct pd_log_line *line, struct pd_log_limit *limit, uint64_t now_us,
+                          enum pd_log_level level, const char *message);
+
 #endif
