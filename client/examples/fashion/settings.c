@@ -1,0 +1,109 @@
+/* Reads options and says in one sentence what is wrong with them. */
+#include "client/examples/fashion/settings.h"
+
+#include <err.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "client/examples/fashion/crew.h"
+#include "client/examples/recipes.h"
+
+static const char usage[] =
+    "usage: fashion --scratch DIR [options]\n"
+    "  PARAMD_ADDRESS names the daemon (default: 127.0.0.1:7700)\n"
+    "  --scratch DIR     an existing folder for files of the run\n"
+    "  --workers N       1 to 64 worker processes (default: 4)\n"
+    "  --shards N        how many the daemon was started with, for the table\n"
+    "  --optimizer O     run by the daemon (default: adam)\n"
+    "  --epochs E        passes over the 60,000 images, all workers together (default: 10)\n"
+    "  --seconds S       train for S seconds instead\n"
+    "  --at-least P      fail below this test accuracy in percent\n"
+    "  --json FILE       write the closing table as JSON too\n"
+    "  --data DIR        Fashion-MNIST (default: /usr/share/datasets/fashion-mnist)\n";
+
+static const struct option long_options[] = {{"scratch", required_argument, NULL, 'x'},
+                                             {"workers", required_argument, NULL, 'w'},
+                                             {"shards", required_argument, NULL, 'n'},
+                                             {"optimizer", required_argument, NULL, 'o'},
+                                             {"epochs", required_argument, NULL, 'e'},
+                                             {"seconds", required_argument, NULL, 's'},
+                                             {"at-least", required_argument, NULL, 'l'},
+                                             {"json", required_argument, NULL, 'j'},
+                                             {"data", required_argument, NULL, 'd'},
+                                             {"help", no_argument, NULL, 'h'},
+                                             {NULL, 0, NULL, 0}};
+
+static double number(const char *text, const char *name, double low, double high)
+{
+    char *end;
+    double value = strtod(text, &end);
+    if (end == text || *end != '\0' || !(value >= low && value <= high)) {
+        errx(2, "--%s %s: a number from %g to %g", name, text, low, high);
+    }
+    return value;
+}
+
+static void set_option(struct settings *settings, int option)
+{
+    switch (option) {
+    case 'x':
+        settings->scratch = optarg;
+        break;
+    case 'w':
+        settings->workers = (unsigned)number(optarg, "workers", 1, CREW_MAX);
+        break;
+    case 'n':
+        settings->shards = (unsigned)number(optarg, "shards", 1, 256);
+        break;
+    case 'o':
+        settings->optimizer = optarg;
+        break;
+    case 'e':
+        settings->epochs = number(optarg, "epochs", 0.1, 1000);
+        break;
+    case 's':
+        settings->seconds = number(optarg, "seconds", 1, 86400);
+        break;
+    case 'l':
+        settings->accuracy_min = number(optarg, "at-least", 0, 100);
+        break;
+    case 'j':
+        settings->json = optarg;
+        break;
+    case 'd':
+        settings->data = optarg;
+        break;
+    default:
+        fputs(usage, option == 'h' ? stdout : stderr);
+        exit(option == 'h' ? 0 : 2);
+    }
+}
+
+void settings_read(struct settings *settings, int argc, char **argv)
+{
+    int option;
+    *settings = (struct settings){.data = "/usr/share/datasets/fashion-mnist",
+                                  .optimizer = "adam",
+                                  .workers = 4,
+                                  .shards = 1,
+                                  .epochs = 10};
+    while ((option = getopt_long(argc, argv, "", long_options, NULL)) != -1) {
+        set_option(settings, option);
+    }
+    if (settings->scratch == NULL || optind != argc) {
+        fputs(usage, stderr);
+        exit(2);
+    }
+    if (recipe_find(settings->optimizer) == NULL) {
+        errx(2, "no optimizer is called %s: there are %s", settings->optimizer, recipe_names());
+    }
+    ssize_t length = readlink("/proc/self/exe", settings->programs, sizeof settings->programs - 1);
+    if (length < 0) {
+        err(1, "/proc/self/exe");
+    }
+    settings->programs[length] = '\0';
+    *strrchr(settings->programs, '/') = '\0';
+}
