@@ -1,0 +1,480 @@
+/* Wires control core, shard threads and listening sockets together.
+ *
+ * The states, each left in one direction only:
+ *
+ *   RUNNING --first signal--> DRAINING --all drained, deadline, second signal--> STOPPING --> end
+ *
+ * DRAINING accepts nothing more and lets every shard finish the frames in hand; STOPPING closes
+ * what is left. A shard that does not stop in time is left behind: there is nothing to save yet. */
+#include "server/node.h"
+
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "server/address_file.h"
+#include "server/block_memory.h"
+#include "server/core/control.h"
+#include "server/net/arrivals.h"
+#include "server/net/listener.h"
+#include "server/net/loop.h"
+#include "server/net/mailbox.h"
+#include "server/optim/optim.h"
+#include "server/shard_thread.h"
+
+/* Together below the 5 s in which a stopped daemon has to be gone. */
+enum { DRAIN_MS = 3500, STOP_MS = 1000 };
+enum { PREAMBLE_MS = 2000, TICK_MIN_MS = 10, TICK_MAX_MS = 1000, TICKS_PER_LEASE = 4 };
+enum { MODELS_MAX = 1024, SESSIONS_MAX = 65536 };
+
+/* Descriptors: an eighth of them may be on their way in, the rest of what is not kept for the
+ * daemon itself is for connections. */
+enum { WAITING_SHARE = 8, WAITING_MIN = 16, WAITING_MAX = 1024 };
+enum { OWN_DESCRIPTORS = 64, SHARD_DESCRIPTORS = 8 };
+
+/* Shares of the memory limit, for all shards together. */
+enum { IN_FLIGHT_SHARE = 4, COPIES_SHARE = 16 };
+enum { SHARD_BUFFER_MIN_BYTES = 8 * 1024 * 1024 };
+
+enum { SIGNALS = 2, TEXT_BYTES = 512 };
+
+enum node_state { NODE_RUNNING, NODE_DRAINING, NODE_STOPPING };
+
+struct node {
+    const struct pd_config *config;
+    enum node_state state;
+    struct pd_loop loop;
+    struct pd_mailbox messages;
+    struct pd_mailbox reports;
+    uv_timer_t tick;
+    uv_timer_t deadline;
+    uv_signal_t signals[SIGNALS];
+    struct pd_arrivals arrivals;
+    struct pd_listener listener;
+    struct pd_control *control;
+    struct pd_control_effects effects;
+    struct pd_shard_thread *threads[PD_SHARDS_MAX];
+    uint32_t started;
+    uint32_t drained;
+    uint32_t stopped;
+    uint32_t next_shard; /* for those that take any */
+    uint64_t given;      /* connections */
+    uint32_t connections_max;
+    uint32_t waiting_max;
+    char tcp[PD_ADDRESS_BYTES];
+    char error[TEXT_BYTES];
+};
+
+static uint64_t now_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+static uint64_t smaller(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
+
+static uint64_t larger(uint64_t a, uint64_t b)
+{
+    return a > b ? a : b;
+}
+
+/* Connections come in as they go out: the descriptors of those that were given and are not closed.
+ */
+static bool has_room(void *context)
+{
+    struct node *node = context;
+    uint64_t closed = 0;
+    for (uint32_t i = 0; i < node->started; i++) {
+        closed += pd_shard_thread_closed_count(node->threads[i]);
+    }
+    return node->given - closed < node->connections_max;
+}
+
+static void on_arrival(void *context, const struct pd_arrival *arrival)
+{
+    struct node *node = context;
+    uint32_t shard = arrival->shard;
+    if (shard >= node->config->shards) {
+        shard = node->next_shard;
+        node->next_shard = (shard + 1) % node->config->shards;
+    }
+    if (!pd_shard_thread_give(node->threads[shard], arrival)) {
+        (void)close(arrival->fd);
+        return;
+    }
+    node->given++;
+}
+
+static void log_notes(struct pd_link *notes)
+{
+    static const enum pd_log_level levels[] = {
+        [PD_NOTE_DEBUG] = PD_LOG_DEBUG,
+        [PD_NOTE_INFO] = PD_LOG_INFO,
+        [PD_NOTE_WARN] = PD_LOG_WARN,
+    };
+    for (struct pd_link *link = pd_list_pop(notes); link != NULL; link = pd_list_pop(notes)) {
+        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        pd_log(levels[note->level], "%s", note->text);
+        free(note);
+    }
+}
+
+/* Sends what control has decided, with one wake-up for each shard. */
+static void settle(void *context)
+{
+    struct node *node = context;
+    struct pd_link lists[PD_SHARDS_MAX];
+    log_notes(&node->effects.notes);
+    if (pd_link_alone(&node->effects.messages)) {
+        return;
+    }
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_link_init(&lists[i]);
+    }
+    for (struct pd_link *link = pd_list_pop(&node->effects.messages); link != NULL;
+         link = pd_list_pop(&node->effects.messages)) {
+        struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
+        pd_list_push(&lists[message->shard], &message->link);
+    }
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_deliver(node->threads[i], &lists[i]);
+    }
+}
+
+static void on_messages(void *context, struct pd_link *list)
+{
+    struct node *node = context;
+    uint64_t now = now_us();
+    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+        pd_control_step(node->control, PD_CONTAINER(link, struct pd_message, link), now,
+                        &node->effects);
+    }
+}
+
+static void on_tick(uv_timer_t *tick)
+{
+    struct node *node = tick->data;
+    pd_control_step(node->control, NULL, now_us(), &node->effects);
+}
+
+static void remove_address_file(const struct node *node)
+{
+    if (node->config->address_file != NULL) {
+        (void)unlink(node->config->address_file);
+    }
+}
+
+static void on_stop_deadline(uv_timer_t *deadline)
+{
+    struct node *node = deadline->data;
+    pd_log(PD_LOG_WARN, "a shard did not stop in time and is left behind");
+    remove_address_file(node);
+    _exit(EXIT_SUCCESS);
+}
+
+static void stop_shards(struct node *node)
+{
+    if (node->state == NODE_STOPPING) {
+        return;
+    }
+    node->state = NODE_STOPPING;
+    (void)uv_timer_start(&node->deadline, on_stop_deadline, STOP_MS, 0);
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_stop(node->threads[i]);
+    }
+}
+
+static void on_drain_deadline(uv_timer_t *deadline)
+{
+    pd_log(PD_LOG_WARN, "frames in hand could not be finished in time");
+    stop_shards(deadline->data);
+}
+
+static void on_signal(uv_signal_t *handle, int number)
+{
+    struct node *node = handle->data;
+    if (node->state != NODE_RUNNING) {
+        pd_log(PD_LOG_INFO, "second signal: stopping at once");
+        stop_shards(node);
+        return;
+    }
+    struct pd_log_line line;
+    pd_log_begin(&line, PD_LOG_INFO, "stopping: finishing frames in hand");
+    pd_log_text(&line, "signal", "%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
+    pd_log_end(&line);
+    node->state = NODE_DRAINING;
+    pd_listener_close(&node->listener);
+    pd_arrivals_close(&node->arrivals);
+    (void)uv_timer_start(&node->deadline, on_drain_deadline, DRAIN_MS, 0);
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_drain(node->threads[i]);
+    }
+}
+
+static void close_control_handles(struct node *node)
+{
+    uv_close((uv_handle_t *)&node->tick, NULL);
+    uv_close((uv_handle_t *)&node->deadline, NULL);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        uv_close((uv_handle_t *)&node->signals[i], NULL);
+    }
+    pd_mailbox_close(&node->messages);
+    pd_mailbox_close(&node->reports);
+    pd_loop_end(&node->loop);
+}
+
+static void on_reports(void *context, struct pd_link *list)
+{
+    struct node *node = context;
+    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+        struct pd_shard_report *report = PD_CONTAINER(link, struct pd_shard_report, link);
+        if (report->kind == PD_SHARD_DRAINED) {
+            node->drained++;
+        } else {
+            node->stopped++;
+        }
+    }
+    if (node->drained == node->started) {
+        stop_shards(node);
+    }
+    if (node->stopped == node->started) {
+        close_control_handles(node);
+    }
+}
+
+/* Raises the soft limit of descriptors and divides them. */
+static void plan_descriptors(struct node *node)
+{
+    struct rlimit limit = {.rlim_cur = 1024, .rlim_max = 1024};
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = limit.rlim_max;
+    (void)setrlimit(RLIMIT_NOFILE, &limit);
+    (void)getrlimit(RLIMIT_NOFILE, &limit);
+    uint64_t descriptors = limit.rlim_cur;
+    uint64_t waiting = smaller(larger(descriptors / WAITING_SHARE, WAITING_MIN), WAITING_MAX);
+    /* As many again may be on their way out with an answer. */
+    uint64_t kept =
+        2 * waiting + OWN_DESCRIPTORS + (uint64_t)SHARD_DESCRIPTORS * node->config->shards;
+    uint64_t room = descriptors > kept ? descriptors - kept : 1;
+    node->waiting_max = (uint32_t)waiting;
+    node->connections_max = (uint32_t)smaller(node->config->connections_max, room);
+    if (node->connections_max < node->config->connections_max) {
+        struct pd_log_line line;
+        pd_log_begin(&line, PD_LOG_WARN,
+                     "fewer connections than asked for: the limit of open files is too low");
+        pd_log_number(&line, "connections_max", node->connections_max);
+        pd_log_number(&line, "open_files", descriptors);
+        pd_log_end(&line);
+    }
+}
+
+static enum paramd_status create_control(struct node *node)
+{
+    struct timespec now;
+    (void)clock_gettime(CLOCK_REALTIME, &now);
+    struct pd_control_options options = {
+        .shards = node->config->shards,
+        .memory_max = node->config->memory_max,
+        .models_max = MODELS_MAX,
+        .sessions_max = SESSIONS_MAX,
+        .lease_us = node->config->lease_us,
+        .retention_us = node->config->retention_us,
+        .start_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
+        .version = "paramd/" PD_RELEASE,
+    };
+    return pd_control_create(&options, &node->control);
+}
+
+static enum paramd_status start_shards(struct node *node)
+{
+    const struct pd_config *config = node->config;
+    uint64_t share = config->memory_max / config->shards;
+    struct pd_host_options options = {
+        .shards = config->shards,
+        .connections_max = node->connections_max,
+        .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .lease_us = config->lease_us,
+        .retention_us = config->retention_us,
+        .payload_sum = config->payload_sum,
+        .memory = pd_block_memory(),
+        .version = "paramd/" PD_RELEASE,
+    };
+    for (uint32_t i = 0; i < config->shards; i++) {
+        options.shard = i;
+        enum paramd_status status =
+            pd_shard_thread_create(&options, &node->messages, &node->reports, &node->threads[i]);
+        if (status != PARAMD_OK) {
+            return status;
+        }
+        status = pd_shard_thread_start(node->threads[i]);
+        if (status != PARAMD_OK) {
+            pd_shard_thread_destroy(node->threads[i]);
+            return status;
+        }
+        node->started++;
+    }
+    return PARAMD_OK;
+}
+
+static void open_timers_and_signals(struct node *node)
+{
+    static const int numbers[SIGNALS] = {SIGTERM, SIGINT};
+    uint64_t tick_ms =
+        smaller(larger(node->config->lease_us / 1000 / TICKS_PER_LEASE, TICK_MIN_MS), TICK_MAX_MS);
+    (void)uv_timer_init(&node->loop.uv, &node->tick);
+    (void)uv_timer_init(&node->loop.uv, &node->deadline);
+    node->tick.data = node;
+    node->deadline.data = node;
+    (void)uv_timer_start(&node->tick, on_tick, tick_ms, tick_ms);
+    for (size_t i = 0; i < SIGNALS; i++) {
+        (void)uv_signal_init(&node->loop.uv, &node->signals[i]);
+        node->signals[i].data = node;
+        (void)uv_signal_start(&node->signals[i], on_signal, numbers[i]);
+    }
+}
+
+/* Listens, and writes the address file when everything else is ready. */
+static enum paramd_status open_doors(struct node *node)
+{
+    const struct pd_config *config = node->config;
+    struct pd_arrivals_options options = {
+        .waiting_max = node->waiting_max,
+        .timeout_ms = PREAMBLE_MS,
+        .has_room = has_room,
+        .arrived = on_arrival,
+        .context = node,
+    };
+    bool loopback = false;
+    pd_arrivals_init(&node->arrivals, &node->loop.uv, &options);
+    pd_listener_init(&node->listener, &node->loop.uv, &node->arrivals);
+    enum paramd_status status =
+        pd_listener_tcp(&node->listener, config->listen_host, config->listen_port, node->tcp,
+                        &loopback, node->error, sizeof node->error);
+    if (status == PARAMD_OK && config->unix_path != NULL) {
+        status =
+            pd_listener_unix(&node->listener, config->unix_path, node->error, sizeof node->error);
+    }
+    if (status == PARAMD_OK && config->address_file != NULL) {
+        status = pd_address_file_write(config->address_file, node->tcp, config->unix_path,
+                                       node->error, sizeof node->error);
+    }
+    if (status != PARAMD_OK) {
+        pd_listener_close(&node->listener);
+        pd_arrivals_close(&node->arrivals);
+        return status;
+    }
+    if (!loopback) {
+        pd_log(PD_LOG_WARN,
+               "listening for other machines: there is no authentication, everyone who "
+               "reaches the address can read and change all models");
+    }
+    return PARAMD_OK;
+}
+
+static void log_ready(const struct node *node)
+{
+    struct pd_log_line line;
+    pd_log_begin(&line, PD_LOG_INFO, "ready");
+    pd_log_text(&line, "version", "%s", PD_RELEASE);
+    pd_log_text(&line, "tcp", "%s", node->tcp);
+    if (node->config->unix_path != NULL) {
+        pd_log_text(&line, "unix", "%s", node->config->unix_path);
+    }
+    pd_log_number(&line, "shards", node->config->shards);
+    pd_log_text(&line, "isa", "%s", pd_optim_isa());
+    pd_log_number(&line, "memory_max", node->config->memory_max);
+    pd_log_number(&line, "connections_max", node->connections_max);
+    pd_log_end(&line);
+}
+
+static enum paramd_status open_mailboxes(struct node *node)
+{
+    enum paramd_status status = pd_mailbox_open(&node->messages, &node->loop.uv, on_messages, node);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    status = pd_mailbox_open(&node->reports, &node->loop.uv, on_reports, node);
+    if (status != PARAMD_OK) {
+        pd_mailbox_close(&node->messages);
+    }
+    return status;
+}
+
+/* What shards had sent and control has not read, and what control had decided. */
+static void destroy_left(struct node *node)
+{
+    struct pd_link left;
+    pd_link_init(&left);
+    pd_mailbox_deinit(&node->messages, &left);
+    pd_list_move(&left, &node->effects.messages);
+    for (struct pd_link *link = pd_list_pop(&left); link != NULL; link = pd_list_pop(&left)) {
+        pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
+    }
+    pd_mailbox_deinit(&node->reports, &left);
+    log_notes(&node->effects.notes);
+}
+
+/* From the first thread to the last. */
+static enum paramd_status run_shards(struct node *node)
+{
+    open_timers_and_signals(node);
+    enum paramd_status status = start_shards(node);
+    if (status == PARAMD_OK) {
+        status = open_doors(node);
+    }
+    if (status == PARAMD_OK) {
+        log_ready(node);
+    } else if (node->started > 0) {
+        stop_shards(node);
+    } else {
+        close_control_handles(node);
+    }
+    pd_loop_run(&node->loop);
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_join(node->threads[i]);
+        pd_shard_thread_destroy(node->threads[i]);
+    }
+    destroy_left(node);
+    return status;
+}
+
+int pd_node_run(const struct pd_config *config)
+{
+    struct node *node = calloc(1, sizeof *node);
+    if (node == NULL) {
+        return EXIT_FAILURE;
+    }
+    (void)signal(SIGPIPE, SIG_IGN);
+    node->config = config;
+    pd_link_init(&node->effects.messages);
+    pd_link_init(&node->effects.notes);
+    (void)snprintf(node->error, sizeof node->error,
+                   "there is not enough memory or there are too few file descriptors to start");
+    plan_descriptors(node);
+    enum paramd_status status = pd_loop_init(&node->loop, settle, node);
+    if (status == PARAMD_OK) {
+        status = create_control(node);
+        if (status == PARAMD_OK) {
+            status = open_mailboxes(node);
+            if (status == PARAMD_OK) {
+                status = run_shards(node);
+            }
+        }
+        pd_loop_deinit(&node->loop);
+        pd_control_destroy(node->control);
+    }
+    if (status == PARAMD_OK) {
+        remove_address_file(node);
+        pd_log(PD_LOG_INFO, "stopped");
+    } else {
+        (void)fprintf(stderr, "paramd: %s\n", node->error);
+    }
+    free(node);
+    return status == PARAMD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+}

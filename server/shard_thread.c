@@ -1,0 +1,439 @@
+/* Puts a host to work on a libuv loop: connections move its bytes, a timer tells it the time,
+ * mailboxes carry its messages. What one batch of events has brought about is written and sent
+ * before the loop waits again, so that acks are gathered and control is woken once. */
+#include "server/shard_thread.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "server/base/log.h"
+#include "server/net/connection.h"
+#include "server/net/loop.h"
+
+_Static_assert((int)PD_CONNECTION_READ_SPANS == (int)PD_HOST_READ_SPANS &&
+                   (int)PD_CONNECTION_WRITE_SPANS == (int)PD_HOST_WRITE_SPANS,
+               "spans go from the host to the connection as they are");
+
+/* A host is asked at least so often, in case its next limit came nearer since it was asked last. */
+enum { TICK_MAX_MS = 1000 };
+
+enum order_kind { ORDER_CONNECTION, ORDER_DRAIN, ORDER_STOP };
+
+struct order {
+    struct pd_link link;
+    enum order_kind kind;
+    struct pd_arrival arrival; /* ORDER_CONNECTION, which is heap memory; the others are not */
+};
+
+struct pd_shard_thread {
+    /* Used by both threads. */
+    struct pd_mailbox orders;
+    struct pd_mailbox messages;
+    _Atomic uint64_t closed_count; /* written by the shard's thread only */
+    /* The control thread's. */
+    struct order drain_order;
+    struct order stop_order;
+    bool stop_ordered;
+    /* The shard's thread's. */
+    uint32_t shard;
+    struct pd_loop loop;
+    uv_timer_t tick;
+    struct pd_host *host;
+    struct pd_link peers;
+    struct pd_farewells farewells;
+    struct pd_mailbox *control;
+    struct pd_mailbox *reports;
+    struct pd_shard_report drained_report;
+    struct pd_shard_report stopped_report;
+    struct pd_log_limit log_limit;
+    bool draining;
+    bool drained;
+    bool stopped;
+};
+
+/* One connection, between net and the host. */
+struct peer {
+    struct pd_link link;
+    struct pd_shard_thread *thread;
+    struct pd_host_conn *conn;
+    struct pd_connection *connection;
+    bool ended_by_host;
+    char name[PD_ADDRESS_BYTES];
+};
+
+static uint64_t now_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+static unsigned peer_read_target(void *context, struct pd_span *spans)
+{
+    struct peer *peer = context;
+    return pd_host_read_target(peer->thread->host, peer->conn, spans);
+}
+
+static void peer_received(void *context, size_t bytes)
+{
+    struct peer *peer = context;
+    pd_host_received(peer->thread->host, peer->conn, bytes, now_us());
+}
+
+static unsigned peer_write_source(void *context, struct pd_span *spans)
+{
+    struct peer *peer = context;
+    return pd_host_write_source(peer->thread->host, peer->conn, spans);
+}
+
+static void peer_written(void *context, size_t bytes)
+{
+    struct peer *peer = context;
+    pd_host_written(peer->thread->host, peer->conn, bytes, now_us());
+}
+
+static bool peer_finished(void *context, const char **ret_reason)
+{
+    struct peer *peer = context;
+    peer->ended_by_host = pd_host_finished(peer->conn, ret_reason);
+    return peer->ended_by_host;
+}
+
+static void log_closed(struct peer *peer, const char *reason)
+{
+    struct pd_log_line line;
+    if (peer->ended_by_host && !peer->thread->draining) {
+        pd_log_begin_limited(&line, &peer->thread->log_limit, now_us(), PD_LOG_WARN,
+                             "connection closed by the daemon");
+    } else {
+        pd_log_begin(&line, PD_LOG_DEBUG, "connection closed");
+    }
+    pd_log_text(&line, "peer", "%s", peer->name);
+    pd_log_number(&line, "shard", peer->thread->shard);
+    pd_log_text(&line, "reason", "%s", reason);
+    pd_log_end(&line);
+}
+
+static void peer_closed(void *context, const char *reason)
+{
+    struct peer *peer = context;
+    log_closed(peer, reason);
+    pd_host_closed(peer->thread->host, peer->conn, now_us());
+    pd_link_remove(&peer->link);
+    free(peer);
+}
+
+static const struct pd_connection_ops peer_ops = {
+    .read_target = peer_read_target,
+    .received = peer_received,
+    .write_source = peer_write_source,
+    .written = peer_written,
+    .finished = peer_finished,
+    .closed = peer_closed,
+};
+
+static void count_closed(void *context)
+{
+    struct pd_shard_thread *thread = context;
+    uint64_t count = atomic_load_explicit(&thread->closed_count, memory_order_relaxed);
+    atomic_store_explicit(&thread->closed_count, count + 1, memory_order_relaxed);
+}
+
+static void refuse_peer(struct pd_shard_thread *thread, struct peer *peer,
+                        const struct pd_arrival *arrival, const char *reason)
+{
+    struct pd_log_line line;
+    pd_log_begin_limited(&line, &thread->log_limit, now_us(), PD_LOG_WARN, "connection refused");
+    pd_log_text(&line, "peer", "%s", arrival->peer);
+    pd_log_number(&line, "shard", thread->shard);
+    pd_log_text(&line, "reason", "%s", reason);
+    pd_log_end(&line);
+    free(peer);
+}
+
+static void open_peer(struct pd_shard_thread *thread, const struct pd_arrival *arrival)
+{
+    struct peer *peer = calloc(1, sizeof *peer);
+    if (thread->draining || peer == NULL) {
+        refuse_peer(thread, peer, arrival, thread->draining ? "the daemon stops" : "no memory");
+        pd_farewells_begin(&thread->farewells, arrival->fd, true);
+        return;
+    }
+    peer->thread = thread;
+    peer->conn = pd_host_open(thread->host, arrival->local, peer, now_us());
+    if (peer->conn == NULL) {
+        refuse_peer(thread, peer, arrival, "the shard takes no more connections");
+        pd_farewells_begin(&thread->farewells, arrival->fd, true);
+        return;
+    }
+    peer->connection =
+        pd_connection_open(&thread->loop.uv, arrival->fd, &peer_ops, peer, &thread->farewells);
+    if (peer->connection == NULL) {
+        pd_host_closed(thread->host, peer->conn, now_us());
+        refuse_peer(thread, peer, arrival, "no memory");
+        return;
+    }
+    memcpy(peer->name, arrival->peer, sizeof peer->name);
+    pd_link_init(&peer->link);
+    pd_list_push(&thread->peers, &peer->link);
+    struct pd_log_line line;
+    pd_log_begin(&line, PD_LOG_DEBUG, "connection opened");
+    pd_log_text(&line, "peer", "%s", peer->name);
+    pd_log_number(&line, "shard", thread->shard);
+    pd_log_end(&line);
+}
+
+static void close_peers(struct pd_shard_thread *thread, const char *reason)
+{
+    while (!pd_link_alone(&thread->peers)) {
+        struct peer *peer = PD_CONTAINER(thread->peers.next, struct peer, link);
+        pd_connection_close(peer->connection, reason);
+    }
+}
+
+static void send_report(struct pd_shard_thread *thread, struct pd_shard_report *report,
+                        enum pd_shard_report_kind kind)
+{
+    struct pd_link list;
+    pd_link_init(&list);
+    report->kind = kind;
+    pd_link_init(&report->link);
+    pd_list_push(&list, &report->link);
+    pd_mailbox_send(thread->reports, &list);
+}
+
+static void stop(struct pd_shard_thread *thread)
+{
+    thread->draining = true;
+    thread->stopped = true;
+    close_peers(thread, "the daemon stops");
+    pd_farewells_abort(&thread->farewells);
+    uv_close((uv_handle_t *)&thread->tick, NULL);
+    pd_mailbox_close(&thread->orders);
+    pd_mailbox_close(&thread->messages);
+    pd_loop_end(&thread->loop);
+    send_report(thread, &thread->stopped_report, PD_SHARD_STOPPED);
+}
+
+static void on_orders(void *context, struct pd_link *list)
+{
+    struct pd_shard_thread *thread = context;
+    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+        struct order *order = PD_CONTAINER(link, struct order, link);
+        if (order->kind == ORDER_CONNECTION) {
+            open_peer(thread, &order->arrival);
+            free(order);
+        } else if (order->kind == ORDER_DRAIN) {
+            thread->draining = true;
+        } else {
+            stop(thread);
+        }
+    }
+}
+
+static void on_messages(void *context, struct pd_link *list)
+{
+    struct pd_shard_thread *thread = context;
+    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+        pd_host_message(thread->host, PD_CONTAINER(link, struct pd_message, link), now_us());
+    }
+}
+
+static void on_tick(uv_timer_t *tick)
+{
+    struct pd_shard_thread *thread = tick->data;
+    uint64_t now = now_us();
+    uint64_t next = pd_host_tick(thread->host, now);
+    uint64_t wait_ms = next > now ? (next - now + 999) / 1000 : 1;
+    (void)uv_timer_start(tick, on_tick, wait_ms < TICK_MAX_MS ? wait_ms : TICK_MAX_MS, 0);
+}
+
+/* Once all answers are written, the connections are closed; once the peers have read them, that was
+ * it. */
+static void drain(struct pd_shard_thread *thread)
+{
+    if (!pd_host_drain(thread->host)) {
+        return;
+    }
+    close_peers(thread, "the daemon stops");
+    if (pd_farewells_empty(&thread->farewells)) {
+        thread->drained = true;
+        send_report(thread, &thread->drained_report, PD_SHARD_DRAINED);
+    }
+}
+
+static void update_active(struct pd_shard_thread *thread)
+{
+    struct pd_host_conn *conn = NULL;
+    while ((conn = pd_host_next_active(thread->host)) != NULL) {
+        struct peer *peer = pd_host_conn_user(conn);
+        /* NULL while it is being opened: its first turn comes by itself. */
+        if (peer->connection != NULL) {
+            pd_connection_update(peer->connection);
+        }
+    }
+}
+
+static void settle(void *context)
+{
+    struct pd_shard_thread *thread = context;
+    if (thread->stopped) {
+        return;
+    }
+    update_active(thread);
+    if (thread->draining && !thread->drained) {
+        drain(thread);
+        update_active(thread);
+    }
+    struct pd_link outgoing;
+    pd_link_init(&outgoing);
+    struct pd_message *message = NULL;
+    while ((message = pd_host_next_outgoing(thread->host)) != NULL) {
+        pd_link_init(&message->link);
+        pd_list_push(&outgoing, &message->link);
+    }
+    pd_mailbox_send(thread->control, &outgoing);
+}
+
+/* The part of create that may fail in the middle: each step is undone by destroy_loop. */
+static enum paramd_status open_mailboxes(struct pd_shard_thread *thread)
+{
+    enum paramd_status status =
+        pd_mailbox_open(&thread->orders, &thread->loop.uv, on_orders, thread);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    status = pd_mailbox_open(&thread->messages, &thread->loop.uv, on_messages, thread);
+    if (status != PARAMD_OK) {
+        struct pd_link none;
+        pd_link_init(&none);
+        pd_mailbox_close(&thread->orders);
+        pd_mailbox_deinit(&thread->orders, &none);
+    }
+    return status;
+}
+
+enum paramd_status pd_shard_thread_create(const struct pd_host_options *options,
+                                          struct pd_mailbox *control, struct pd_mailbox *reports,
+                                          struct pd_shard_thread **ret_thread)
+{
+    struct pd_shard_thread *thread = calloc(1, sizeof *thread);
+    if (thread == NULL) {
+        return PARAMD_RESOURCE_EXHAUSTED;
+    }
+    enum paramd_status status = pd_loop_init(&thread->loop, settle, thread);
+    if (status != PARAMD_OK) {
+        goto fail_thread;
+    }
+    status = open_mailboxes(thread);
+    if (status != PARAMD_OK) {
+        goto fail_loop;
+    }
+    status = pd_host_create(options, &thread->host);
+    if (status != PARAMD_OK) {
+        goto fail_mailboxes;
+    }
+    thread->shard = options->shard;
+    thread->control = control;
+    thread->reports = reports;
+    pd_link_init(&thread->peers);
+    pd_farewells_init(&thread->farewells, &thread->loop.uv, UINT32_MAX, count_closed, thread);
+    (void)uv_timer_init(&thread->loop.uv, &thread->tick);
+    thread->tick.data = thread;
+    (void)uv_timer_start(&thread->tick, on_tick, 1, 0);
+    *ret_thread = thread;
+    return PARAMD_OK;
+fail_mailboxes:
+    pd_mailbox_close(&thread->orders);
+    pd_mailbox_close(&thread->messages);
+fail_loop:
+    pd_loop_deinit(&thread->loop);
+fail_thread:
+    free(thread);
+    return status;
+}
+
+enum paramd_status pd_shard_thread_start(struct pd_shard_thread *thread)
+{
+    char name[24];
+    (void)snprintf(name, sizeof name, "paramd-%u", (unsigned)thread->shard);
+    return pd_loop_start(&thread->loop, name);
+}
+
+static void destroy_messages(struct pd_link *list)
+{
+    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+        pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
+    }
+}
+
+void pd_shard_thread_deliver(struct pd_shard_thread *thread, struct pd_link *messages)
+{
+    if (thread->stop_ordered) {
+        destroy_messages(messages);
+    } else {
+        pd_mailbox_send(&thread->messages, messages);
+    }
+}
+
+static void send_order(struct pd_shard_thread *thread, struct order *order, enum order_kind kind)
+{
+    struct pd_link list;
+    pd_link_init(&list);
+    order->kind = kind;
+    pd_link_init(&order->link);
+    pd_list_push(&list, &order->link);
+    pd_mailbox_send(&thread->orders, &list);
+}
+
+bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arrival *arrival)
+{
+    struct order *order = malloc(sizeof *order);
+    if (order == NULL) {
+        return false;
+    }
+    order->arrival = *arrival;
+    send_order(thread, order, ORDER_CONNECTION);
+    return true;
+}
+
+uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread)
+{
+    return atomic_load_explicit(&thread->closed_count, memory_order_relaxed);
+}
+
+void pd_shard_thread_drain(struct pd_shard_thread *thread)
+{
+    send_order(thread, &thread->drain_order, ORDER_DRAIN);
+}
+
+void pd_shard_thread_stop(struct pd_shard_thread *thread)
+{
+    if (!thread->stop_ordered) {
+        thread->stop_ordered = true;
+        send_order(thread, &thread->stop_order, ORDER_STOP);
+    }
+}
+
+void pd_shard_thread_join(struct pd_shard_thread *thread)
+{
+    pd_loop_join(&thread->loop);
+}
+
+void pd_shard_thread_destroy(struct pd_shard_thread *thread)
+{
+    if (thread == NULL) {
+        return;
+    }
+    struct pd_link left;
+    pd_link_init(&left);
+    /* Closes the handles of one that has never run. */
+    pd_loop_deinit(&thread->loop);
+    pd_mailbox_deinit(&thread->messages, &left);
+    destroy_messages(&left);
+    /* Orders that came behind the last one cannot be: nothing is given after stop. */
+    pd_mailbox_deinit(&thread->orders, &left);
+    pd_host_destroy(thread->host);
+    free(thread);
+}

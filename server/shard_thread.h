@@ -1,0 +1,54 @@
+/* A shard's thread: its loop, its host and its connections. The control thread speaks with it
+ * through the calls below and hears from it through two mailboxes. */
+#ifndef PARAMD_SERVER_SHARD_THREAD_H
+#define PARAMD_SERVER_SHARD_THREAD_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/base/list.h"
+#include "server/host.h"
+#include "server/net/arrivals.h"
+#include "server/net/mailbox.h"
+
+struct pd_shard_thread;
+
+enum pd_shard_report_kind {
+    PD_SHARD_DRAINED, /* the answers in hand are written and the connections closed */
+    PD_SHARD_STOPPED  /* nothing more comes from it; join it */
+};
+
+/* What a shard's thread tells the node about itself; owned by the thread, read and forgotten. */
+struct pd_shard_report {
+    struct pd_link link;
+    enum pd_shard_report_kind kind;
+};
+
+/* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does
+ * not run yet. RESOURCE_EXHAUSTED: no memory or no descriptor for it. */
+enum paramd_status pd_shard_thread_create(const struct pd_host_options *options,
+                                          struct pd_mailbox *control, struct pd_mailbox *reports,
+                                          struct pd_shard_thread **ret_thread)
+    __attribute__((warn_unused_result));
+enum paramd_status pd_shard_thread_start(struct pd_shard_thread *thread)
+    __attribute__((warn_unused_result));
+
+/* All below: control thread, never block but for join. */
+
+/* Messages from control; the list is empty afterwards. */
+void pd_shard_thread_deliver(struct pd_shard_thread *thread, struct pd_link *messages);
+/* Hands a connection over. False without memory: it is still the caller's. */
+bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arrival *arrival);
+/* Connections that were given and whose descriptors are closed by now. */
+uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread);
+/* No more requests are read; DRAINED comes when the answers are out. */
+void pd_shard_thread_drain(struct pd_shard_thread *thread);
+/* Everything is closed at once; STOPPED comes when it is. Nothing may be given afterwards; what is
+ * delivered afterwards is destroyed. */
+void pd_shard_thread_stop(struct pd_shard_thread *thread);
+
+void pd_shard_thread_join(struct pd_shard_thread *thread);
+/* One that has never been started, or was joined. */
+void pd_shard_thread_destroy(struct pd_shard_thread *thread);
+
+#endif
