@@ -4,7 +4,8 @@
  *     v <- beta2 v + (1 - beta2) g^2
  *     p <- p - lr * ((1 - mu_t) / (1 - mu_1..mu_t) g + mu_{t+1} / (1 - mu_1..mu_{t+1}) m)
  *                 / (sqrt(v / (1 - beta2^t)) + eps)
- * torch before 2.0 has a mu_t too many in the last product unless foreach=True
+ * The two terms are subtracted one after the other, as torch does: p is then rounded where torch
+ * rounds it. torch before 2.0 has a mu_t too many in the last product unless foreach=True
  * (pytorch/pytorch#92699). */
 #include <math.h>
 
@@ -72,7 +73,8 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
         float vi = k.keep2 * v[i] + k.gain2 * gi * gi;
         m[i] = mi;
         v[i] = vi;
-        p[i] = k.decay * p[i] - (k.ahead * gi + k.rate * mi) / (sqrtf(vi) + k.eps);
+        float root = sqrtf(vi) + k.eps;
+        p[i] = (k.decay * p[i] - k.ahead * gi / root) - k.rate * mi / root;
     }
 }
 

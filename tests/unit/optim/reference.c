@@ -1,4 +1,5 @@
-/* See reference.h. The defaults are written down here a second time on purpose. */
+/* The formulas of papers and documentation, in double. The defaults are written down here a second
+ * time on purpose. */
 #include "tests/unit/optim/reference.h"
 
 #include <math.h>

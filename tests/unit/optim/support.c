@@ -1,4 +1,5 @@
-/* See support.h. */
+/* How settings become hyper-parameters, blocks and numbers for the tests; support.h says what each
+ * does. */
 #include "tests/unit/optim/support.h"
 
 #include <math.h>
