@@ -21,7 +21,7 @@ enum {
     PD_DEFINITION_BYTES_MAX = 16 * 1024 * 1024,
     PD_DEFINITION_DECODED_MAX = 128 * 1024 * 1024,
     PD_TENSORS_MAX = 65536,
-    PD_GROUPS_MAX = 1024,
+    PD_GROUPS_MAX = 64, /* all their hyper-parameters fit into one header */
     PD_HYPERS_MAX = 64, /* hyper-parameters named in one group or one SET */
     PD_RANK_MAX = 8,
     PD_NAME_BYTES_MAX = 255,

@@ -253,7 +253,7 @@ void pd_log_end(struct pd_log_line *line)
     }
 }
 
-void pd_log(enum pd_log_level level, const char *format, ...)
+void pd_log_message(enum pd_log_level level, const char *format, ...)
 {
     if (!pd_log_wanted(level)) {
         return;

@@ -29,7 +29,8 @@ void pd_log_setup(enum pd_log_level level, enum pd_log_format format);
 bool pd_log_wanted(enum pd_log_level level);
 
 /* A whole line without keys. */
-void pd_log(enum pd_log_level level, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void pd_log_message(enum pd_log_level level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* A line with keys: begin, then text and number in any order, then end, which writes it. message is
  * the same for every line of its sort: what differs goes into keys. Keys are plain words. */

@@ -20,9 +20,9 @@ struct pd_definition;
     X(CLOSED)      /* a connection with sessions is gone */                                        \
     X(SEEN)        /* a session had traffic since the last tick */                                 \
     X(INITIALISED) /* all blocks of this shard have values, for this attempt */                    \
-    X(TOOK)     /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION,  \
-                   OPEN_SESSION */                                                                 \
-    X(COUNTED)  /* the answer to COUNT */                                                          \
+    X(TOOK)    /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION */ \
+    X(FREED)   /* a dropped model's memory on this shard is given back */                          \
+    X(COUNTED) /* the answer to COUNT */                                                           \
     X(REPORTED) /* a worker's REPORT */
 
 /* X(NAME): from control to a shard. */
@@ -103,8 +103,9 @@ struct pd_message {
     uint64_t request_id;
     enum paramd_status status;
     struct pd_session_key session;
-    bool local;   /* REQUEST: the connection comes from this host */
-    bool closing; /* ANSWER: close the connection behind it */
+    uint64_t memory_bytes; /* FREED */
+    bool local;            /* REQUEST: the connection comes from this host */
+    bool closing;          /* ANSWER: close the connection behind it */
 
     /* REQUEST */
     unsigned frame_kind;
@@ -123,7 +124,8 @@ struct pd_message {
     size_t hyper_count;
     uint32_t group;
 
-    /* COUNT: this page of tensors (count 0: none). COUNTED: their counters, and the others. */
+    /* COUNT: this page of tensors (count 0: none), with room for their counters. COUNTED: filled
+     * in. */
     uint32_t first_tensor;
     uint32_t tensor_count;
     struct pd_tensor_count *tensors;

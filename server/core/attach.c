@@ -1,0 +1,447 @@
+/* Sessions on this shard's connections, requests that control decides, and what control tells the
+ * shard to do. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/assert.h"
+#include "server/core/shard_state.h"
+
+enum { ATTACHMENTS_MAX = 64 }; /* models that one connection may use at a time */
+
+/* ---- to control ---- */
+
+static uint8_t *copy_of(const uint8_t *bytes, size_t count)
+{
+    uint8_t *copy = malloc(count + 1);
+    if (copy != NULL && count > 0) {
+        memcpy(copy, bytes, count);
+    }
+    return copy;
+}
+
+/* Sends a request on to control, with so many bytes of payload, which it takes over. */
+static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_t *payload,
+                    size_t payload_count, uint64_t model, struct pd_effects *effects)
+{
+    uint8_t *header = copy_of(event->header_bytes, event->header_count);
+    struct pd_message *message =
+        header != NULL ? pd_tell(shard, effects, PD_MESSAGE_REQUEST) : NULL;
+    if (message == NULL) {
+        free(header);
+        free(payload);
+        pd_reply_error(effects, pd_request_id(event->header), PARAMD_RESOURCE_EXHAUSTED,
+                       "no memory for this request: send it again later");
+        return;
+    }
+    message->conn = event->peer->id;
+    message->local = event->peer->local;
+    message->request_id = pd_request_id(event->header);
+    message->frame_kind = event->frame_kind;
+    message->header = header;
+    message->header_bytes = event->header_count;
+    message->bytes = payload;
+    message->byte_count = payload_count;
+    message->model = model;
+}
+
+void pd_shard_forward(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects)
+{
+    if (event->payload_count != 0) {
+        pd_close(effects, PARAMD_PROTOCOL, "a payload with a kind that has none");
+        return;
+    }
+    forward(shard, event, NULL, 0, 0, effects);
+}
+
+void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *event,
+                             struct pd_effects *effects)
+{
+    struct pd_peer *peer = event->peer;
+    uint64_t request_id = pd_request_id(event->header);
+    if (peer->definition != NULL && peer->definition_request != request_id) {
+        pd_close(effects, PARAMD_PROTOCOL, "another CREATE came between the frames of a CREATE");
+        return;
+    }
+    size_t total = peer->definition_bytes + event->payload_count;
+    if (total > PD_DEFINITION_BYTES_MAX) {
+        pd_close(effects, PARAMD_TOO_LARGE, "a definition is above 16 MiB");
+        return;
+    }
+    uint8_t *definition = realloc(peer->definition, total + 1);
+    if (definition == NULL) {
+        pd_close(effects, PARAMD_RESOURCE_EXHAUSTED, "no memory for a definition");
+        return;
+    }
+    if (event->payload_count > 0) {
+        memcpy(definition + peer->definition_bytes, event->payload, event->payload_count);
+    }
+    peer->definition = definition;
+    peer->definition_bytes = total;
+    peer->definition_request = request_id;
+    if (!event->more) {
+        peer->definition = NULL;
+        peer->definition_bytes = 0;
+        forward(shard, event, definition, total, 0, effects);
+    }
+}
+
+void pd_shard_goodbye(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects)
+{
+    const Paramd__Goodbye *goodbye = (const Paramd__Goodbye *)event->header;
+    struct pd_attachment *attachment = pd_attachment_for(shard, event, goodbye->model, effects);
+    if (attachment == NULL) {
+        return;
+    }
+    forward(shard, event, NULL, 0, goodbye->model, effects);
+    if (!pd_link_alone(&effects->to_control)) {
+        struct pd_message *message =
+            PD_CONTAINER(effects->to_control.prev, struct pd_message, link);
+        message->session = attachment->session->key;
+    }
+}
+
+void pd_shard_report(struct pd_shard *shard, const struct pd_event *event,
+                     struct pd_effects *effects)
+{
+    const Paramd__Report *report = (const Paramd__Report *)event->header;
+    struct pd_attachment *attachment = pd_attachment_for(shard, event, report->model, effects);
+    if (attachment == NULL) {
+        return;
+    }
+    struct pd_message *message = pd_tell(shard, effects, PD_MESSAGE_REPORTED);
+    if (message == NULL) {
+        pd_reply_error(effects, report->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                       "no memory for this report: send it again later");
+        return;
+    }
+    message->model = report->model;
+    message->session = attachment->session->key;
+    message->clock = report->clock;
+    message->loss = report->loss;
+    message->samples = report->samples;
+    message->tokens = report->tokens;
+    pd_reply_done(effects, report->request_id);
+}
+
+/* ---- sessions ---- */
+
+void pd_model_release(struct pd_shard *shard, struct pd_model *model)
+{
+    (void)shard;
+    PD_ASSERT(model->users > 0);
+    model->users--;
+}
+
+void pd_session_detach(struct pd_shard *shard, struct pd_session *session)
+{
+    struct pd_model *model = session->model;
+    session->attachments--;
+    if (session->ended && session->attachments == 0) {
+        pd_session_destroy(session);
+    }
+    pd_model_release(shard, model);
+}
+
+static struct pd_session *find_session(struct pd_model *model, const struct pd_session_key *key)
+{
+    struct pd_session *session = NULL;
+    HASH_FIND(by_bits, model->sessions, key->bits, PD_SESSION_BYTES, session);
+    return session;
+}
+
+static void end_session(struct pd_model *model, struct pd_session *session)
+{
+    HASH_DELETE(by_bits, model->sessions, session);
+    session->ended = true;
+    if (session->attachments == 0) {
+        pd_session_destroy(session);
+    }
+}
+
+/* Finds or makes the session; NULL without memory. */
+static struct pd_session *open_session(struct pd_model *model, const struct pd_session_key *key)
+{
+    struct pd_session *session = find_session(model, key);
+    if (session != NULL) {
+        session->key.nonce = key->nonce;
+        return session;
+    }
+    session = pd_session_create(model, key);
+    if (session == NULL) {
+        return NULL;
+    }
+    HASH_ADD(by_bits, model->sessions, key.bits, PD_SESSION_BYTES, session);
+    if (session->by_bits.tbl == NULL) {
+        pd_session_destroy(session);
+        return NULL;
+    }
+    return session;
+}
+
+/* Binds the session to the connection, once. */
+static bool attach(struct pd_shard *shard, struct pd_peer *peer, struct pd_session *session)
+{
+    struct pd_attachment *old = pd_peer_attachment(peer, session->model->number);
+    if (old != NULL && old->session != session) {
+        if (!old->session->ended) {
+            return false;
+        }
+        pd_session_detach(shard, old->session);
+        old->session = session;
+        session->attachments++;
+        session->model->users++;
+    }
+    if (old != NULL) {
+        return true;
+    }
+    if (peer->attachment_count == ATTACHMENTS_MAX) {
+        return false;
+    }
+    struct pd_attachment *attachments =
+        realloc(peer->attachments, (peer->attachment_count + 1) * sizeof *attachments);
+    if (attachments == NULL) {
+        return false;
+    }
+    peer->attachments = attachments;
+    attachments[peer->attachment_count++] = (struct pd_attachment){session->model->number, session};
+    session->attachments++;
+    session->model->users++;
+    return true;
+}
+
+static void reply_attached(struct pd_session *session, uint64_t request_id,
+                           struct pd_effects *effects)
+{
+    const struct pd_model *model = session->model;
+    Paramd__Attached *attached = pd_arena_take(effects->arena, sizeof *attached);
+    uint32_t *slots = pd_arena_take(effects->arena, PD_SLOTS * sizeof *slots);
+    uint64_t *ids = pd_arena_take(effects->arena, PD_SLOTS * sizeof *ids);
+    if (attached == NULL || slots == NULL || ids == NULL) {
+        pd_close(effects, PARAMD_RESOURCE_EXHAUSTED, "no memory for an answer");
+        return;
+    }
+    paramd__attached__init(attached);
+    attached->request_id = request_id;
+    attached->model = model->number;
+    attached->generation = model->generation;
+    attached->ready = model->ready;
+    attached->slot = slots;
+    attached->push_id = ids;
+    size_t count = 0;
+    for (uint32_t slot = 0; slot < PD_SLOTS; slot++) {
+        const struct pd_slot_ids *of_slot = pd_session_ids(session, slot);
+        if (of_slot != NULL && of_slot->last > 0) {
+            slots[count] = slot;
+            ids[count++] = of_slot->last;
+        }
+    }
+    attached->n_slot = attached->n_push_id = count;
+    pd_reply(effects, PD_KIND_ATTACHED, &attached->base);
+}
+
+/* ATTACH was granted. */
+static void attach_granted(struct pd_shard *shard, struct pd_model *model,
+                           const struct pd_event *event, struct pd_effects *effects)
+{
+    const struct pd_message *message = event->message;
+    if (event->peer == NULL) {
+        return;
+    }
+    if (model == NULL) {
+        pd_reply_error(effects, message->request_id, PARAMD_NOT_FOUND, "the model was deleted");
+        return;
+    }
+    struct pd_session *session = open_session(model, &message->session);
+    if (session == NULL || !attach(shard, event->peer, session)) {
+        pd_reply_error(effects, message->request_id, PARAMD_BUSY,
+                       "no room for this session on this connection: at most 64 models, one "
+                       "session each");
+        return;
+    }
+    session->seen = true;
+    reply_attached(session, message->request_id, effects);
+}
+
+/* ---- from control ---- */
+
+/* The message goes back to control as the answer: nothing has to be allocated, so it cannot fail.
+ */
+static void took(struct pd_shard *shard, struct pd_message *message, enum paramd_status status,
+                 struct pd_effects *effects)
+{
+    message->kind = PD_MESSAGE_TOOK;
+    message->shard = shard->options.shard;
+    message->status = status;
+    pd_list_push(&effects->to_control, &message->link);
+}
+
+static enum paramd_status create_model(struct pd_shard *shard, const struct pd_message *message)
+{
+    struct pd_model *model;
+    enum paramd_status status = pd_model_create(
+        message, shard->options.shard, shard->options.shards, &shard->options.memory, &model);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    shard->memory_bytes += model->bytes;
+    HASH_ADD(by_number, shard->models, number, sizeof model->number, model);
+    if (model->by_number.tbl == NULL) {
+        model->dropped = true;
+        pd_list_push(&shard->dropped, &model->dropped_link);
+        return PARAMD_RESOURCE_EXHAUSTED;
+    }
+    return PARAMD_OK;
+}
+
+static void drop_model(struct pd_shard *shard, struct pd_model *model)
+{
+    struct pd_session *session;
+    struct pd_session *next;
+    HASH_ITER(by_bits, model->sessions, session, next) {
+        end_session(model, session);
+    }
+    HASH_DELETE(by_number, shard->models, model);
+    model->dropped = true;
+    model->definition = NULL;
+    pd_list_push(&shard->dropped, &model->dropped_link);
+}
+
+static void count_tensors(const struct pd_model *model, struct pd_tensor_count *counts,
+                          uint32_t first, uint32_t count)
+{
+    for (uint32_t i = 0; i < model->block_count; i++) {
+        const struct pd_block *block = &model->blocks[i];
+        if (block->tensor < first || block->tensor - first >= count) {
+            continue;
+        }
+        struct pd_tensor_count *tensor = &counts[block->tensor - first];
+        if (block->version < tensor->version_min) {
+            tensor->version_min = block->version;
+        }
+        if (block->version > tensor->version_max) {
+            tensor->version_max = block->version;
+        }
+        tensor->version_sum += block->version;
+    }
+}
+
+/* Control has made room for the tensors' counters in the message. */
+static void count(struct pd_shard *shard, const struct pd_model *model, struct pd_message *message,
+                  struct pd_effects *effects)
+{
+    message->kind = PD_MESSAGE_COUNTED;
+    message->shard = shard->options.shard;
+    message->shard_count.memory_bytes = shard->memory_bytes;
+    message->shard_count.copies = shard->copied;
+    if (model != NULL) {
+        message->model_count = model->count;
+        for (uint32_t i = 0; i < message->tensor_count; i++) {
+            message->tensors[i] = (struct pd_tensor_count){.version_min = UINT64_MAX};
+        }
+        count_tensors(model, message->tensors, message->first_tensor, message->tensor_count);
+    }
+    pd_list_push(&effects->to_control, &message->link);
+}
+
+static void forget_session(struct pd_model *model, const struct pd_session_key *key)
+{
+    struct pd_session *session = model != NULL ? find_session(model, key) : NULL;
+    if (session != NULL) {
+        end_session(model, session);
+    }
+}
+
+static void drop(struct pd_shard *shard, struct pd_model *model, struct pd_message *message,
+                 struct pd_effects *effects)
+{
+    if (model != NULL) {
+        drop_model(shard, model);
+    } else {
+        /* It could not be made here, so there is nothing to give back. */
+        struct pd_message *freed = pd_tell(shard, effects, PD_MESSAGE_FREED);
+        if (freed != NULL) {
+            freed->model = message->model;
+        }
+    }
+    took(shard, message, PARAMD_OK, effects);
+}
+
+static void restart(struct pd_shard *shard, struct pd_model *model, struct pd_message *message,
+                    struct pd_effects *effects)
+{
+    if (model != NULL) {
+        pd_model_restart(model, message);
+    }
+    took(shard, message, PARAMD_OK, effects);
+    if (model != NULL) {
+        pd_shard_tell_initialised(shard, model, effects);
+    }
+}
+
+static void create(struct pd_shard *shard, struct pd_message *message, struct pd_effects *effects)
+{
+    uint64_t number = message->model;
+    took(shard, message, create_model(shard, message), effects);
+    struct pd_model *model = pd_shard_model(shard, number);
+    if (model != NULL && model->block_count == 0) {
+        pd_shard_tell_initialised(shard, model, effects);
+    }
+}
+
+void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects)
+{
+    struct pd_message *message = event->message;
+    struct pd_model *model = pd_shard_model(shard, message->model);
+    switch (message->kind) {
+    case PD_MESSAGE_CREATE_MODEL:
+        create(shard, message, effects);
+        return;
+    case PD_MESSAGE_RESTART_INIT:
+        restart(shard, model, message, effects);
+        return;
+    case PD_MESSAGE_SET_HYPERS:
+        if (model != NULL) {
+            model->groups[message->group].hyper = message->hypers[0];
+        }
+        took(shard, message, PARAMD_OK, effects);
+        return;
+    case PD_MESSAGE_DROP_MODEL:
+        drop(shard, model, message, effects);
+        return;
+    case PD_MESSAGE_END_SESSION:
+        forget_session(model, &message->session);
+        took(shard, message, PARAMD_OK, effects);
+        return;
+    case PD_MESSAGE_COUNT:
+        count(shard, model, message, effects);
+        return;
+    case PD_MESSAGE_READY:
+        if (model != NULL && model->attempt == message->attempt) {
+            model->ready = true;
+        }
+        break;
+    case PD_MESSAGE_OPEN_SESSION:
+        attach_granted(shard, model, event, effects);
+        break;
+    default:
+        break; /* the host's own */
+    }
+    pd_message_destroy(message);
+}
+
+bool pd_peer_holds(const struct pd_peer *peer, uint64_t model, const struct pd_session_key *key,
+                   bool other_nonce)
+{
+    for (uint32_t i = 0; i < peer->attachment_count; i++) {
+        const struct pd_attachment *attachment = &peer->attachments[i];
+        const struct pd_session_key *held = &attachment->session->key;
+        if (attachment->model_number == model && !attachment->session->ended &&
+            memcmp(held->bits, key->bits, PD_SESSION_BYTES) == 0) {
+            return !other_nonce || held->nonce != key->nonce;
+        }
+    }
+    return false;
+}

@@ -1,0 +1,236 @@
+/* Sessions as wholes: who may attach, whose lease runs, whose push ids are forgotten. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/core/control_state.h"
+
+static struct pd_control_session *find(struct pd_control *control, uint64_t model,
+                                       const uint8_t *bits)
+{
+    struct pd_control_session_id id = {.model = model};
+    memcpy(id.bits, bits, PD_SESSION_BYTES);
+    struct pd_control_session *session = NULL;
+    HASH_FIND(by_id, control->sessions, &id, sizeof id, session);
+    return session;
+}
+
+static void drop(struct pd_control *control, struct pd_control_session *session)
+{
+    struct pd_control_model *model = pd_control_find_number(control, session->id.model);
+    if (model != NULL) {
+        model->sessions--;
+    }
+    HASH_DELETE(by_id, control->sessions, session);
+    control->session_count--;
+    free(session);
+}
+
+static bool lease_runs(const struct pd_control *control, const struct pd_control_session *session)
+{
+    return control->now_us - session->seen_us <= control->options.lease_us;
+}
+
+/* Has all shards forget the session's push ids; conn (request id 0: nobody) is told when they
+ * have. False without memory, and then nothing has happened. */
+static bool end(struct pd_control *control, struct pd_control_session *session,
+                struct pd_conn_id conn, uint64_t request_id, struct pd_control_effects *effects)
+{
+    struct pd_message like = {.kind = PD_MESSAGE_END_SESSION, .model = session->id.model};
+    memcpy(like.session.bits, session->id.bits, PD_SESSION_BYTES);
+    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
+    if (ask == NULL) {
+        return false;
+    }
+    ask->conn = conn;
+    ask->request_id = request_id;
+    drop(control, session);
+    return true;
+}
+
+/* Makes room below the cap: the session that was longest without a connection goes, never one whose
+ * lease runs. */
+static bool make_room(struct pd_control *control, struct pd_control_effects *effects)
+{
+    if (control->session_count < control->options.sessions_max) {
+        return true;
+    }
+    struct pd_control_session *oldest = NULL;
+    struct pd_control_session *session = control->sessions;
+    for (; session != NULL; session = session->by_id.next) {
+        if (!lease_runs(control, session) &&
+            (oldest == NULL || session->connected_us < oldest->connected_us)) {
+            oldest = session;
+        }
+    }
+    if (oldest == NULL) {
+        return false;
+    }
+    control->sessions_expired++;
+    return end(control, oldest, (struct pd_conn_id){0}, 0, effects);
+}
+
+static struct pd_control_session *add(struct pd_control *control, struct pd_control_model *model,
+                                      const uint8_t *bits)
+{
+    struct pd_control_session *session = calloc(1, sizeof *session);
+    if (session == NULL) {
+        return NULL;
+    }
+    session->id.model = model->number;
+    memcpy(session->id.bits, bits, PD_SESSION_BYTES);
+    HASH_ADD(by_id, control->sessions, id, sizeof session->id, session);
+    if (session->by_id.tbl == NULL) {
+        free(session);
+        return NULL;
+    }
+    control->session_count++;
+    model->sessions++;
+    return session;
+}
+
+/* The session to be opened, found or made; NULL after it was answered. */
+static struct pd_control_session *admit(struct pd_control *control, struct pd_control_model *model,
+                                        const struct pd_control_request *request,
+                                        const Paramd__Attach *attach,
+                                        struct pd_control_effects *effects)
+{
+    struct pd_control_session *session = find(control, model->number, attach->session.data);
+    if (session == NULL && attach->mode == PARAMD__ATTACH_MODE__RESUME) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
+                         "model %.100s does not know this session (any more): what it had not "
+                         "acknowledged cannot be known; start a new session",
+                         attach->model);
+        return NULL;
+    }
+    if (session != NULL && session->nonce != attach->nonce && lease_runs(control, session)) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_IN_USE,
+                         "another live process uses this session: give each worker its own, or "
+                         "wait %llu s for its lease to end",
+                         (unsigned long long)(control->options.lease_us / 1000000));
+        return NULL;
+    }
+    if (session != NULL) {
+        return session;
+    }
+    session = make_room(control, effects) ? add(control, model, attach->session.data) : NULL;
+    if (session == NULL) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
+                         "there are %u sessions, the most this daemon keeps: try again later",
+                         control->session_count);
+    }
+    return session;
+}
+
+void pd_control_attach(struct pd_control *control, const struct pd_control_request *request,
+                       struct pd_control_effects *effects)
+{
+    const Paramd__Attach *attach = (const Paramd__Attach *)request->header;
+    struct pd_control_model *model = pd_control_find(control, attach->model);
+    if (model == NULL) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_NOT_FOUND,
+                         "no model is named \"%.100s\": CREATE it first", attach->model);
+        return;
+    }
+    if (attach->session.len != PD_SESSION_BYTES ||
+        (attach->mode != PARAMD__ATTACH_MODE__NEW && attach->mode != PARAMD__ATTACH_MODE__RESUME)) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_INVALID,
+                         "the session has %zu bytes (16 are needed), or the mode does not exist",
+                         attach->session.len);
+        return;
+    }
+    struct pd_control_session *session = admit(control, model, request, attach, effects);
+    if (session == NULL) {
+        return;
+    }
+    struct pd_message like = {.kind = PD_MESSAGE_CLOSE_OTHERS, .model = model->number};
+    memcpy(like.session.bits, attach->session.data, PD_SESSION_BYTES);
+    like.session.nonce = attach->nonce;
+    if (session->nonce != 0 && session->nonce != attach->nonce) {
+        pd_control_tell_all(control, &like, effects);
+    }
+    session->nonce = attach->nonce;
+    session->seen_us = control->now_us;
+    session->connected_us = control->now_us;
+    struct pd_message *open = pd_message_create(PD_MESSAGE_OPEN_SESSION, request->conn.shard);
+    if (open == NULL) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                         "no memory for this request: send it again later");
+        return;
+    }
+    open->conn = request->conn;
+    open->request_id = request->request_id;
+    open->model = model->number;
+    open->session = like.session;
+    pd_list_push(&effects->messages, &open->link);
+}
+
+void pd_control_goodbye(struct pd_control *control, const struct pd_control_request *request,
+                        struct pd_control_effects *effects)
+{
+    const struct pd_message *message = request->message;
+    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    if (session == NULL) {
+        pd_control_done(effects, request->conn, request->request_id);
+    } else if (!end(control, session, request->conn, request->request_id, effects)) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                         "no memory for this request: send it again later");
+    }
+}
+
+void pd_control_seen(struct pd_control *control, const struct pd_message *message)
+{
+    bool traffic = message->status == PARAMD_OK;
+    struct pd_control_model *model = pd_control_find_number(control, message->model);
+    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    if (session == NULL || session->nonce != message->session.nonce) {
+        return;
+    }
+    session->connected_us = control->now_us;
+    if (!traffic) {
+        return;
+    }
+    session->seen_us = control->now_us;
+    if (model != NULL && model->initialiser.nonce == message->session.nonce &&
+        memcmp(model->initialiser.bits, message->session.bits, PD_SESSION_BYTES) == 0) {
+        model->initialiser_seen_us = control->now_us;
+    }
+}
+
+void pd_control_reported(struct pd_control *control, const struct pd_message *message)
+{
+    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    if (session == NULL) {
+        return;
+    }
+    session->clock = message->clock;
+    session->loss = message->loss;
+    session->samples = message->samples;
+    session->tokens = message->tokens;
+    session->reported = true;
+}
+
+void pd_control_expire(struct pd_control *control, struct pd_control_effects *effects)
+{
+    struct pd_control_session *session;
+    struct pd_control_session *next;
+    HASH_ITER(by_id, control->sessions, session, next) {
+        if (control->now_us - session->connected_us <= control->options.retention_us) {
+            continue;
+        }
+        control->sessions_expired++;
+        if (!end(control, session, (struct pd_conn_id){0}, 0, effects)) {
+            return;
+        }
+    }
+}
+
+void pd_control_forget(struct pd_control *control, uint64_t model)
+{
+    struct pd_control_session *session;
+    struct pd_control_session *next;
+    HASH_ITER(by_id, control->sessions, session, next) {
+        if (session->id.model == model) {
+            drop(control, session);
+        }
+    }
+}

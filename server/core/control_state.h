@@ -1,0 +1,179 @@
+/* What the files of the control core share: its state, and the calls between them. Private to
+ * server/core. */
+#ifndef PARAMD_SERVER_CORE_CONTROL_STATE_H
+#define PARAMD_SERVER_CORE_CONTROL_STATE_H
+
+#include "proto/arena.h"
+#include "proto/codec.h"
+#include "proto/definition.h"
+#include "proto/frame.h"
+#include "server/base/map.h"
+#include "server/core/control.h"
+
+enum pd_model_state {
+    PD_MODEL_CREATING,     /* shards are taking memory */
+    PD_MODEL_INITIALISING, /* waits for first values */
+    PD_MODEL_RESTARTING,   /* shards are dropping the values of an attempt that is over */
+    PD_MODEL_READY,
+    PD_MODEL_DELETED /* no name any more; waits for the shards to give its memory back */
+};
+
+struct pd_control_group {
+    struct pd_hyper hyper;   /* now */
+    struct pd_hyper created; /* as the model was created with */
+    uint64_t clock;          /* of the last SET with one */
+    bool changed;
+};
+
+/* What control knows of a model. */
+struct pd_control_model {
+    uint64_t number;
+    uint64_t generation;
+    enum pd_model_state state;
+    struct pd_definition *definition;
+    struct pd_control_group *groups;
+    uint64_t bytes; /* of weights and moments */
+    uint32_t shards_freed;
+    uint64_t attempt;
+    uint32_t shards_initialised; /* of this attempt */
+    struct pd_session_key initialiser;
+    uint64_t initialiser_seen_us;
+    uint32_t sessions;
+    UT_hash_handle by_name;
+    UT_hash_handle by_number;
+};
+
+/* A session, as a whole. */
+struct pd_control_session {
+    struct pd_control_session_id {
+        uint64_t model;
+        uint8_t bits[PD_SESSION_BYTES];
+    } id;
+    uint64_t nonce;
+    uint64_t seen_us;      /* traffic: the lease */
+    uint64_t connected_us; /* a connection: the retention */
+    uint64_t clock;        /* as last reported */
+    double loss;
+    uint64_t samples;
+    uint64_t tokens;
+    bool reported;
+    UT_hash_handle by_id;
+};
+
+/* A question to all shards, until all have answered. */
+struct pd_control_ask {
+    uint64_t number;
+    enum pd_message_kind kind;
+    uint32_t waiting;
+    enum paramd_status status; /* the worst */
+    uint64_t model;
+    struct pd_conn_id conn; /* who wants to know */
+    uint64_t request_id;
+    bool created;          /* CREATE_MODEL */
+    uint32_t tensor_count; /* COUNT */
+    uint32_t first_tensor;
+    struct pd_tensor_count *tensors;
+    struct pd_model_count model_count;
+    struct pd_shard_count shard_count;
+    UT_hash_handle by_number;
+};
+
+struct pd_control {
+    struct pd_control_options options;
+    struct pd_control_model *models;  /* by name; not the deleted ones */
+    struct pd_control_model *numbers; /* by number; all */
+    struct pd_control_session *sessions;
+    struct pd_control_ask *asks;
+    uint32_t model_count;
+    uint32_t session_count;
+    uint64_t memory_bytes;
+    uint64_t next_number;
+    uint64_t next_ask;
+    uint64_t started_us; /* of the first event */
+    uint64_t sessions_expired;
+    struct pd_arena arena; /* for decoding and answering one event */
+    uint64_t now_us;       /* of the event in hand */
+};
+
+/* A request in hand. */
+struct pd_control_request {
+    struct pd_conn_id conn;
+    uint64_t request_id;
+    const ProtobufCMessage *header;
+    const struct pd_message *message;
+};
+
+/* ---- answers (control.c) ---- */
+
+void pd_control_answer(struct pd_control_effects *effects, struct pd_conn_id conn,
+                       enum pd_kind kind, const ProtobufCMessage *header);
+/* With a payload cut into frames; the flag `more` on all but the last. */
+void pd_control_answer_payload(struct pd_control_effects *effects, struct pd_conn_id conn,
+                               enum pd_kind kind, const ProtobufCMessage *header,
+                               const uint8_t *payload, size_t count);
+void pd_control_done(struct pd_control_effects *effects, struct pd_conn_id conn,
+                     uint64_t request_id);
+__attribute__((format(printf, 5, 6))) void
+pd_control_error(struct pd_control_effects *effects, struct pd_conn_id conn, uint64_t request_id,
+                 enum paramd_status status, const char *format, ...);
+__attribute__((format(printf, 3, 4))) void pd_control_note(struct pd_control_effects *effects,
+                                                           enum pd_note_level level,
+                                                           const char *format, ...);
+
+/* ---- questions (control.c) ---- */
+
+/* NULL without memory. The shards get copies of `like` with its number, and answer. */
+struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const struct pd_message *like,
+                                          struct pd_control_effects *effects);
+/* A message to every shard that needs no answer. */
+void pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
+                         struct pd_control_effects *effects);
+
+struct pd_control_model *pd_control_find(struct pd_control *control, const char *name);
+struct pd_control_model *pd_control_find_number(struct pd_control *control, uint64_t number);
+
+/* ---- models (control_models.c) ---- */
+
+void pd_control_create_request(struct pd_control *control, const struct pd_control_request *request,
+                               struct pd_control_effects *effects);
+void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
+                        struct pd_control_effects *effects);
+void pd_control_restarted(struct pd_control *control, struct pd_control_ask *ask,
+                          struct pd_control_effects *effects);
+void pd_control_initialised(struct pd_control *control, const struct pd_message *message,
+                            struct pd_control_effects *effects);
+void pd_control_set(struct pd_control *control, const struct pd_control_request *request,
+                    struct pd_control_effects *effects);
+void pd_control_delete(struct pd_control *control, const struct pd_control_request *request,
+                       struct pd_control_effects *effects);
+void pd_control_freed(struct pd_control *control, const struct pd_message *message);
+void pd_control_model_destroy(struct pd_control_model *model);
+/* The hyper-parameters of all groups, or of the changed ones, in the arena. NULL without memory. */
+Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
+                                        const struct pd_control_model *model, bool changed_only,
+                                        size_t *ret_count);
+
+/* ---- sessions (control_sessions.c) ---- */
+
+void pd_control_attach(struct pd_control *control, const struct pd_control_request *request,
+                       struct pd_control_effects *effects);
+void pd_control_goodbye(struct pd_control *control, const struct pd_control_request *request,
+                        struct pd_control_effects *effects);
+void pd_control_seen(struct pd_control *control, const struct pd_message *message);
+void pd_control_reported(struct pd_control *control, const struct pd_message *message);
+void pd_control_expire(struct pd_control *control, struct pd_control_effects *effects);
+/* Forgets the sessions of a deleted model. */
+void pd_control_forget(struct pd_control *control, uint64_t model);
+
+/* ---- looking (control_stat.c) ---- */
+
+void pd_control_list(struct pd_control *control, const struct pd_control_request *request,
+                     struct pd_control_effects *effects);
+void pd_control_stat(struct pd_control *control, const struct pd_control_request *request,
+                     struct pd_control_effects *effects);
+void pd_control_count(struct pd_control *control, struct pd_control_ask *ask,
+                      const struct pd_message *message);
+void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
+                        struct pd_control_effects *effects);
+
+#endif

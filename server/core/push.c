@@ -1,0 +1,278 @@
+/* PUSH and PUSH_PULL: a frame is checked whole, reserves all it may need, and then its entries are
+ * taken in order: is the slot ours, is the push id new, apply, use the id up. SKIP uses ids up
+ * without a push. */
+#include "proto/slot.h"
+#include "server/core/shard_state.h"
+
+/* The arrays of an ACK while it is made. */
+struct answer {
+    Paramd__Ack *ack;
+    bool moved; /* one entry at least belongs to another shard */
+    uint32_t final_count;
+};
+
+static bool lengths_agree(const Paramd__Push *push)
+{
+    size_t count = push->n_tensor;
+    return count > 0 && count <= PD_ENTRIES_MAX && push->n_block == count &&
+           push->n_push_id == count && push->n_base_version == count;
+}
+
+/* Looks every entry up; false if one does not exist or the payload has another length. */
+static bool look_up(struct pd_shard *shard, const struct pd_model *model, const Paramd__Push *push,
+                    size_t payload_count)
+{
+    size_t element_bytes = pd_dtype_bytes((enum pd_dtype)push->dtype);
+    size_t offset = 0;
+    for (size_t i = 0; i < push->n_tensor; i++) {
+        struct pd_entry *entry = &shard->entries[i];
+        uint64_t in_model;
+        if (push->push_id[i] == 0 ||
+            !pd_model_locate(model, push->tensor[i], push->block[i], &in_model)) {
+            return false;
+        }
+        const struct pd_definition *definition = model->definition;
+        entry->block = pd_model_block(model, in_model);
+        entry->slot = pd_slot_of_block(definition->first_slot, in_model);
+        entry->elements = pd_block_elements(definition->tensors[push->tensor[i]].elements,
+                                            definition->block_elements, push->block[i]);
+        entry->offset = offset;
+        offset += entry->elements * element_bytes;
+        if (offset > payload_count) {
+            return false;
+        }
+    }
+    return offset == payload_count;
+}
+
+/* Whether all copies and places for ids that the frame may need are there. PARAMD_BUSY: copies will
+ * be free again; PARAMD_RESOURCE_EXHAUSTED. What was done stays and does no harm. */
+static enum paramd_status reserve(struct pd_shard *shard, struct pd_session *session, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        struct pd_block *block = shard->entries[i].block;
+        if (block == NULL) {
+            continue;
+        }
+        if (!pd_session_reserve(session, shard->entries[i].slot)) {
+            return PARAMD_RESOURCE_EXHAUSTED;
+        }
+        if (block->view != NULL) {
+            if (!pd_block_unshare(block, &shard->copies)) {
+                return shard->copies.in_use > 0 ? PARAMD_BUSY : PARAMD_RESOURCE_EXHAUSTED;
+            }
+            shard->copied++;
+        }
+    }
+    return PARAMD_OK;
+}
+
+static bool answer_create(struct pd_effects *effects, const Paramd__Push *push,
+                          struct answer *ret_answer)
+{
+    size_t count = push->n_tensor;
+    Paramd__Ack *ack = pd_arena_take(effects->arena, sizeof *ack);
+    if (ack == NULL) {
+        return false;
+    }
+    paramd__ack__init(ack);
+    ack->request_id = push->request_id;
+    ack->model = push->model;
+    ack->slot = pd_arena_take(effects->arena, count * sizeof *ack->slot);
+    ack->push_id = push->push_id;
+    ack->status = pd_arena_take(effects->arena, count * sizeof *ack->status);
+    ack->version = pd_arena_take(effects->arena, count * sizeof *ack->version);
+    if (ack->slot == NULL || ack->status == NULL || ack->version == NULL) {
+        return false;
+    }
+    ack->n_slot = ack->n_push_id = ack->n_status = ack->n_version = count;
+    *ret_answer = (struct answer){.ack = ack};
+    return true;
+}
+
+static void count_result(struct pd_model_count *count, enum paramd_status status,
+                         uint64_t staleness)
+{
+    if (status == PARAMD_OK) {
+        uint64_t bucket =
+            staleness < PD_STALENESS_BUCKETS - 1 ? staleness : PD_STALENESS_BUCKETS - 1;
+        count->pushes_applied++;
+        count->staleness[bucket]++;
+    } else if (status == PARAMD_TOO_STALE) {
+        count->pushes_refused_stale++;
+    } else {
+        count->pushes_refused_not_finite++;
+    }
+}
+
+/* Applies one entry whose id is the next one; the id is used up whatever comes of it. */
+static enum paramd_status apply(const struct pd_entry *entry, struct pd_slot_ids *ids,
+                                const Paramd__Push *push, size_t i, const uint8_t *payload)
+{
+    struct pd_block *block = entry->block;
+    struct pd_model *model = block->model;
+    uint64_t base = push->generation == model->generation ? push->base_version[i] : 0;
+    struct pd_optim_push gradient = {
+        .gradient = payload + entry->offset,
+        .dtype = (enum pd_dtype)push->dtype,
+        .scale = push->scale == 0 ? 1.0F : push->scale,
+        .staleness = base != 0 && base < block->version ? block->version - base : 0,
+    };
+    enum paramd_status status = pd_block_apply(block, &gradient);
+    pd_slot_ids_use(ids, status != PARAMD_OK);
+    count_result(&model->count, status, gradient.staleness);
+    return status;
+}
+
+/* One entry: its result and version go to place i of the answer. */
+static void take_entry(struct pd_shard *shard, struct pd_session *session, const Paramd__Push *push,
+                       size_t i, const uint8_t *payload, struct answer *answer)
+{
+    const struct pd_entry *entry = &shard->entries[i];
+    Paramd__Ack *ack = answer->ack;
+    ack->slot[i] = entry->slot;
+    if (entry->block == NULL) {
+        ack->status[i] = PARAMD_MOVED;
+        ack->version[i] = 0;
+        answer->moved = true;
+        return;
+    }
+    struct pd_slot_ids *ids = pd_session_ids(session, entry->slot);
+    enum paramd_status status = pd_slot_ids_look(ids, push->push_id[i]);
+    struct pd_model_count *count = &session->model->count;
+    if (status == PARAMD_EXPECTED) {
+        ack->status[i] = PARAMD_EXPECTED;
+        ack->version[i] = ids->last + 1;
+        count->pushes_expected++;
+        return;
+    }
+    if (status == PARAMD_OK) {
+        status = apply(entry, ids, push, i, payload);
+    } else {
+        count->pushes_duplicate++;
+        status = status == PARAMD_ALREADY ? PARAMD_OK : status;
+    }
+    ack->status[i] = status;
+    ack->version[i] = entry->block->version;
+    answer->final_count++;
+}
+
+/* The values after a PUSH_PULL: a cursor over the entries with a final result. */
+static bool queue_values(struct pd_shard *shard, struct pd_peer *peer, struct pd_model *model,
+                         const Paramd__Push *push, const struct answer *answer)
+{
+    struct pd_cursor *cursor = pd_cursor_create(peer, model, answer->final_count);
+    if (cursor == NULL) {
+        return false;
+    }
+    cursor->request_id = push->request_id;
+    cursor->dtype = (enum pd_dtype)push->dtype;
+    cursor->parts = 1U << PARAMD__PART__WEIGHTS;
+    uint32_t next = 0;
+    for (size_t i = 0; i < push->n_tensor; i++) {
+        if (answer->ack->status[i] != PARAMD_MOVED && answer->ack->status[i] != PARAMD_EXPECTED) {
+            cursor->entries[next++].block = shard->entries[i].block;
+        }
+    }
+    return true;
+}
+
+/* Checks that end the request as a whole; true if its entries may be taken. */
+static bool admit(struct pd_shard *shard, const struct pd_event *event, const Paramd__Push *push,
+                  struct pd_session *session, struct pd_effects *effects)
+{
+    if (!lengths_agree(push) || !pd_dtype_valid(push->dtype) ||
+        !look_up(shard, session->model, push, event->payload_count)) {
+        pd_close(effects, PARAMD_PROTOCOL,
+                 "a PUSH whose arrays, blocks, push ids or payload do not fit together");
+        return false;
+    }
+    if (!session->model->ready) {
+        pd_reply_error(effects, push->request_id, PARAMD_NOT_READY,
+                       "the model has no values yet: send this again later");
+        return false;
+    }
+    enum paramd_status status = reserve(shard, session, push->n_tensor);
+    if (status == PARAMD_BUSY) {
+        effects->verdict = PD_VERDICT_HOLD;
+        return false;
+    }
+    if (status != PARAMD_OK) {
+        pd_reply_error(effects, push->request_id, status,
+                       "no memory for the bookkeeping of this push: send it again later");
+        return false;
+    }
+    return true;
+}
+
+void pd_shard_push(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
+{
+    const Paramd__Push *push = (const Paramd__Push *)event->header;
+    struct pd_attachment *attachment = pd_attachment_for(shard, event, push->model, effects);
+    if (attachment == NULL) {
+        return;
+    }
+    struct pd_session *session = attachment->session;
+    struct answer answer;
+    if (!admit(shard, event, push, session, effects)) {
+        return;
+    }
+    if (!answer_create(effects, push, &answer)) {
+        pd_reply_error(effects, push->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                       "no memory for an answer: send this again later");
+        return;
+    }
+    for (size_t i = 0; i < push->n_tensor; i++) {
+        take_entry(shard, session, push, i, event->payload, &answer);
+    }
+    session->model->count.weight += push->weight;
+    session->model->count.bytes_pushed += event->payload_count;
+    pd_reply(effects, PD_KIND_ACK, &answer.ack->base);
+    if (answer.moved) {
+        pd_reply_moved(shard, effects, 0);
+    }
+    if (event->frame_kind == PD_KIND_PUSH_PULL &&
+        !queue_values(shard, event->peer, session->model, push, &answer)) {
+        /* The pushes stand; the client comes back over a new connection and gets the values. */
+        effects->verdict = PD_VERDICT_CLOSE;
+        effects->reason = "no memory for the values of a PUSH_PULL";
+    }
+}
+
+void pd_shard_skip(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
+{
+    const Paramd__Skip *skip = (const Paramd__Skip *)event->header;
+    struct pd_attachment *attachment = pd_attachment_for(shard, event, skip->model, effects);
+    if (attachment == NULL) {
+        return;
+    }
+    if (skip->slot >= PD_SLOTS || skip->from == 0 || skip->to < skip->from ||
+        skip->to == UINT64_MAX) {
+        pd_close(effects, PARAMD_PROTOCOL, "a SKIP whose slot or range does not exist");
+        return;
+    }
+    if (pd_slot_shard(skip->slot, shard->options.shards) != shard->options.shard) {
+        pd_reply_moved(shard, effects, skip->request_id);
+        return;
+    }
+    Paramd__Skipped *skipped = pd_arena_take(effects->arena, sizeof *skipped);
+    if (skipped == NULL || !pd_session_reserve(attachment->session, skip->slot)) {
+        pd_reply_error(effects, skip->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                       "no memory for the bookkeeping of this SKIP: send it again later");
+        return;
+    }
+    struct pd_slot_ids *ids = pd_session_ids(attachment->session, skip->slot);
+    paramd__skipped__init(skipped);
+    skipped->request_id = skip->request_id;
+    if (skip->from <= ids->last) {
+        skipped->status = PARAMD_ALREADY;
+    } else if (skip->from > ids->last + 1) {
+        skipped->status = PARAMD_EXPECTED;
+    } else {
+        pd_slot_ids_skip(ids, skip->to);
+        skipped->status = PARAMD_OK;
+    }
+    skipped->last = ids->last;
+    skipped->refused_mask = ids->refused;
+    pd_reply(effects, PD_KIND_SKIPPED, &skipped->base);
+}

@@ -1,0 +1,66 @@
+/* Push ids by slot, in pages. */
+#include "server/core/session.h"
+
+#include <stdlib.h>
+
+enum { MASK_BITS = 64 };
+
+struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key)
+{
+    struct pd_session *session = calloc(1, sizeof *session);
+    if (session != NULL) {
+        session->key = *key;
+        session->model = model;
+    }
+    return session;
+}
+
+void pd_session_destroy(struct pd_session *session)
+{
+    if (session == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < PD_SESSION_PAGES; i++) {
+        free(session->pages[i]);
+    }
+    free(session);
+}
+
+bool pd_session_reserve(struct pd_session *session, uint32_t slot)
+{
+    struct pd_slot_ids **page = &session->pages[slot / PD_SESSION_PAGE_SLOTS];
+    if (*page == NULL) {
+        *page = calloc(PD_SESSION_PAGE_SLOTS, sizeof **page);
+    }
+    return *page != NULL;
+}
+
+struct pd_slot_ids *pd_session_ids(const struct pd_session *session, uint32_t slot)
+{
+    struct pd_slot_ids *page = session->pages[slot / PD_SESSION_PAGE_SLOTS];
+    return page != NULL ? &page[slot % PD_SESSION_PAGE_SLOTS] : NULL;
+}
+
+enum paramd_status pd_slot_ids_look(const struct pd_slot_ids *ids, uint64_t push_id)
+{
+    if (push_id > ids->last) {
+        return push_id == ids->last + 1 ? PARAMD_OK : PARAMD_EXPECTED;
+    }
+    uint64_t age = ids->last - push_id;
+    bool refused = age < MASK_BITS && (ids->refused >> age & 1) != 0;
+    return refused ? PARAMD_REFUSED : PARAMD_ALREADY;
+}
+
+void pd_slot_ids_use(struct pd_slot_ids *ids, bool refused)
+{
+    ids->last++;
+    ids->refused = ids->refused << 1 | (refused ? 1 : 0);
+}
+
+void pd_slot_ids_skip(struct pd_slot_ids *ids, uint64_t to)
+{
+    uint64_t count = to - ids->last;
+    ids->refused =
+        count >= MASK_BITS ? UINT64_MAX : ids->refused << count | (((uint64_t)1 << count) - 1);
+    ids->last = to;
+}

@@ -1,0 +1,138 @@
+/* The shard core: everything that happens to the blocks of one shard. It takes an event and says
+ * what must be done; it knows no clock, socket, file, thread or log. host.c puts it to work. */
+#ifndef PARAMD_SERVER_CORE_SHARD_H
+#define PARAMD_SERVER_CORE_SHARD_H
+
+#include <protobuf-c/protobuf-c.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "proto/arena.h"
+#include "proto/kinds.h"
+#include "proto/paramd.pb-c.h"
+#include "proto/paramd_status.h"
+#include "server/base/list.h"
+#include "server/base/pool.h"
+#include "server/core/memory.h"
+#include "server/core/message.h"
+#include "server/core/model.h"
+
+struct pd_shard_options {
+    uint32_t shard;
+    uint32_t shards;
+    uint64_t copies_max; /* bytes of copies for readers, and of values on their way out */
+    uint64_t lease_us;
+    uint64_t retention_us;
+    struct pd_memory memory;
+    const char *version; /* static */
+};
+
+struct pd_shard;
+
+/* What the core knows of one connection. The host embeds it; the fields are the core's. */
+struct pd_peer {
+    struct pd_conn_id id;
+    bool local;
+    bool greeted; /* HELLO was answered */
+    struct pd_attachment *attachments;
+    uint32_t attachment_count;
+    struct pd_link cursors; /* answers whose values are still to be sent, oldest first */
+    size_t cursor_bytes;
+    uint8_t *definition; /* a CREATE that comes in several frames */
+    size_t definition_bytes;
+    uint64_t definition_request;
+};
+
+enum pd_event_kind {
+    PD_EVENT_REQUEST, /* a whole frame of `peer` */
+    PD_EVENT_MESSAGE, /* from control; `peer` is the connection it names, NULL if that is gone */
+    PD_EVENT_SEND,    /* the next frame of values for `peer`, please */
+    PD_EVENT_SENT,    /* `frame`, which came from PD_EVENT_SEND, is out, or never will be */
+    PD_EVENT_GONE,    /* the connection of `peer` is closed */
+    PD_EVENT_TIME     /* to be given at least every second */
+};
+
+/* Values on their way out: BLOCKS. body stays what it is until PD_EVENT_SENT, but may move: take it
+ * anew for each write. */
+struct pd_blocks_frame {
+    Paramd__Blocks *header; /* in the arena: gone with the next event */
+    struct pd_view *view;   /* the body is part `part` of it, or, without a view, `buffer` */
+    unsigned part;
+    uint8_t *buffer;
+    size_t buffer_bytes; /* as taken from the pool */
+    size_t bytes;
+};
+
+const uint8_t *pd_blocks_body(const struct pd_blocks_frame *frame);
+
+struct pd_event {
+    enum pd_event_kind kind;
+    uint64_t now_us;
+    struct pd_peer *peer;
+
+    /* REQUEST. The bytes are borrowed for the call. */
+    unsigned frame_kind;
+    bool more;
+    const ProtobufCMessage *header;
+    const uint8_t *header_bytes;
+    size_t header_count;
+    const uint8_t *payload; /* 64-byte aligned */
+    size_t payload_count;
+
+    struct pd_message *message;    /* MESSAGE: consumed */
+    struct pd_blocks_frame *frame; /* SENT */
+};
+
+/* What is to become of a request. */
+enum pd_verdict {
+    PD_VERDICT_DONE,
+    PD_VERDICT_HOLD, /* no room for a copy: give the same request again when room is back */
+    PD_VERDICT_CLOSE /* answer, then close the connection */
+};
+
+struct pd_reply {
+    enum pd_kind kind;
+    const ProtobufCMessage *header; /* in the arena */
+};
+
+enum { PD_REPLIES_MAX = 2 };
+
+/* What must be done. Filled by pd_shard_step; the host gives it empty. */
+struct pd_effects {
+    struct pd_arena *arena; /* where replies are made: the host's, reset before each event */
+    enum pd_verdict verdict;
+    const char *reason;                      /* of PD_VERDICT_CLOSE: static text for the log */
+    struct pd_reply replies[PD_REPLIES_MAX]; /* for `peer` of the event, in order */
+    unsigned reply_count;
+    struct pd_blocks_frame frame; /* of PD_EVENT_SEND; bytes and header NULL: none now */
+    bool stalled;                 /* of PD_EVENT_SEND: there is one, but no room to make it */
+    bool room;                    /* held requests and stalled answers may be tried again */
+    struct pd_link to_control;    /* messages, to be sent */
+    uint64_t wake_us;             /* of PD_EVENT_TIME: be back by then */
+};
+
+enum paramd_status pd_shard_create(const struct pd_shard_options *options,
+                                   struct pd_shard **ret_shard) __attribute__((warn_unused_result));
+/* All peers must be gone. */
+void pd_shard_destroy(struct pd_shard *shard);
+
+void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id, bool local);
+
+/* One event in, effects out. Never blocks, never calls back. */
+void pd_shard_step(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+
+/* Whether the connection has this session in this model; other_nonce: and under another nonce. The
+ * host closes such a connection when a newer one replaces it. */
+bool pd_peer_holds(const struct pd_peer *peer, uint64_t model, const struct pd_session_key *key,
+                   bool other_nonce);
+
+/* The oldest view whose copy takes room: the host closes its reader if it is slow. NULL if there is
+ * none. */
+const struct pd_view *pd_shard_oldest_copy(const struct pd_shard *shard);
+
+/* For STAT: counters that the host keeps are added by it. */
+uint64_t pd_shard_memory_bytes(const struct pd_shard *shard);
+
+#endif

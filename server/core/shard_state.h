@@ -1,0 +1,120 @@
+/* What the files of the shard core share: its state, and the calls between them. Private to
+ * server/core. */
+#ifndef PARAMD_SERVER_CORE_SHARD_STATE_H
+#define PARAMD_SERVER_CORE_SHARD_STATE_H
+
+#include "proto/codec.h"
+#include "server/core/shard.h"
+
+/* A session on a connection. */
+struct pd_attachment {
+    uint64_t model_number;
+    struct pd_session *session;
+};
+
+/* One entry of a frame, looked up. */
+struct pd_entry {
+    struct pd_block *block; /* NULL: another shard's */
+    uint32_t slot;
+    uint32_t elements;
+    size_t offset; /* of its values in the payload */
+};
+
+/* An answer of values under way: what is still to be sent of a PULL or PUSH_PULL. */
+struct pd_cursor {
+    struct pd_link link;
+    struct pd_model *model;
+    uint64_t request_id;
+    enum pd_dtype dtype;
+    unsigned parts; /* bit 1 << part */
+    uint32_t next;
+    uint32_t count;
+    size_t bytes;          /* of this structure */
+    struct pd_view *view;  /* of the block whose parts are being sent */
+    unsigned next_part;    /* of that block */
+    uint64_t view_version; /* the block's when the view began */
+    uint64_t view_step;
+    struct pd_cursor_entry {
+        struct pd_block *block;
+        uint64_t newer_than;
+    } entries[];
+};
+
+struct pd_shard {
+    struct pd_shard_options options;
+    struct pd_model *models; /* uthash by number */
+    struct pd_link dropped;  /* models whose memory is being given back */
+    struct pd_link views;    /* all views, oldest first */
+    struct pd_pool copies;
+    uint64_t seen_us;      /* when sessions with traffic were last told to control */
+    uint64_t connected_us; /* and all that have a connection */
+    uint64_t memory_bytes;
+    uint64_t copied;                         /* blocks that had to be copied for a reader */
+    struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */
+};
+
+/* ---- answers ---- */
+
+void pd_reply(struct pd_effects *effects, enum pd_kind kind, const ProtobufCMessage *header);
+/* ERROR to one request; the connection goes on. */
+void pd_reply_error(struct pd_effects *effects, uint64_t request_id, enum paramd_status status,
+                    const char *message);
+void pd_reply_done(struct pd_effects *effects, uint64_t request_id);
+void pd_reply_moved(struct pd_shard *shard, struct pd_effects *effects, uint64_t request_id);
+/* The peer broke the protocol: ERROR of the connection, and a close. reason is static. */
+void pd_close(struct pd_effects *effects, enum paramd_status status, const char *reason);
+/* A message to control; NULL (no memory) is answered with RESOURCE_EXHAUSTED by the caller. */
+struct pd_message *pd_tell(struct pd_shard *shard, struct pd_effects *effects,
+                           enum pd_message_kind kind);
+
+/* ---- between the files ---- */
+
+struct pd_attachment *pd_peer_attachment(struct pd_peer *peer, uint64_t model_number);
+struct pd_model *pd_shard_model(struct pd_shard *shard, uint64_t number);
+
+/* The model of a data request and the attachment through which it comes; NULL after it was
+ * answered. */
+struct pd_attachment *pd_attachment_for(struct pd_shard *shard, const struct pd_event *event,
+                                        uint64_t model_number, struct pd_effects *effects);
+
+/* attach.c */
+void pd_shard_forward(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects);
+void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *event,
+                             struct pd_effects *effects);
+void pd_shard_goodbye(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects);
+void pd_shard_report(struct pd_shard *shard, const struct pd_event *event,
+                     struct pd_effects *effects);
+void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
+                      struct pd_effects *effects);
+void pd_session_detach(struct pd_shard *shard, struct pd_session *session);
+void pd_model_release(struct pd_shard *shard, struct pd_model *model);
+
+/* init.c */
+void pd_shard_init(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+/* Goes on with the server's own initialisers; true if there is more to do. */
+bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects);
+void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
+                               struct pd_effects *effects);
+
+/* push.c */
+void pd_shard_push(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+void pd_shard_skip(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+
+/* pull.c */
+void pd_shard_pull(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+/* A cursor for so many entries, at the end of the peer's; the caller fills in the entries. NULL
+ * without memory. */
+struct pd_cursor *pd_cursor_create(struct pd_peer *peer, struct pd_model *model, uint32_t count);
+void pd_cursor_destroy(struct pd_shard *shard, struct pd_peer *peer, struct pd_cursor *cursor);
+void pd_shard_send(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+void pd_shard_sent(struct pd_shard *shard, const struct pd_event *event,
+                   struct pd_effects *effects);
+
+#endif

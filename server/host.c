@@ -1,0 +1,896 @@
+/* One shard at work: frames out of bytes, requests to the core, what it wants done, bytes to go.
+ * The happy path is received -> process -> handle -> pd_shard_step -> carry_out -> write_source. A
+ * request that finds no room is held: its connection is not read until there is some. */
+#include "server/host.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/codec.h"
+#include "server/base/assert.h"
+#include "server/core/shard.h"
+
+enum {
+    SCRATCH_BYTES = 64 * 1024,
+    SCRATCH_BULK_BYTES =
+        4 * 1024, /* behind a large payload: what comes there is copied once more */
+    BULK_BYTES = 64 * 1024,
+    OUT_SOFT_BYTES = 8 * 1024 * 1024, /* above it the connection is not read */
+    OUT_HARD_BYTES = 64 * 1024 * 1024,
+    OUT_KEPT_BYTES = 64 * 1024,
+    GREETING_US = 2000000,
+    FRAME_US = 5000000,
+    CLOSING_US = 5000000,
+    SLOW_BYTES_PER_US = 1, /* 1 MB/s: below it a reader that others wait for is closed */
+    SLOW_AFTER_US = 1000000
+};
+
+struct pd_host_conn {
+    struct pd_peer peer;
+    void *user;
+    struct pd_frame_reader reader;
+    struct pd_span payload; /* of the frame that is arriving, from the pool */
+    uint8_t *rest;          /* bytes that came behind a frame that had to wait */
+    size_t rest_bytes;
+    bool held;     /* a whole request waits for room for copies */
+    bool unplaced; /* a payload waits for a buffer */
+    bool stalled;  /* values wait for a buffer to go out */
+    bool closing;  /* closes when all is written */
+    bool finished; /* to be closed by the transport */
+    const char *reason;
+    uint64_t opened_us;
+    uint64_t frame_us;   /* when the frame that is arriving began, 0: none */
+    uint64_t closing_us; /* when closing began */
+
+    uint8_t *out; /* acks and other answers: [out_first, out_end) is still to be written */
+    size_t out_first;
+    size_t out_end;
+    size_t out_capacity;
+    bool out_leads; /* of the last write_source: the queue stood before the values */
+
+    bool sending; /* a frame of values is going out */
+    struct pd_blocks_frame frame;
+    uint8_t *head;
+    size_t head_bytes;
+    size_t head_capacity;
+    size_t sent; /* of head and body together */
+    uint64_t sending_us;
+
+    struct pd_link all;
+    struct pd_link active;
+    UT_hash_handle by_number;
+};
+
+struct pd_host {
+    struct pd_host_options options;
+    struct pd_shard *shard;
+    struct pd_arena arena;
+    struct pd_pool payloads;
+    struct pd_host_conn *by_number;
+    struct pd_link all;
+    struct pd_link active;
+    struct pd_link outgoing;
+    uint64_t next_number;
+    uint64_t now_us;
+    bool draining;
+    bool room; /* waiting connections may try again */
+    uint32_t waiting;
+    struct pd_shard_count count;
+    uint8_t scratch[SCRATCH_BYTES];
+};
+
+enum paramd_status pd_host_create(const struct pd_host_options *options, struct pd_host **ret_host)
+{
+    struct pd_host *host = calloc(1, sizeof *host);
+    if (host == NULL) {
+        return PARAMD_NO_MEMORY;
+    }
+    struct pd_shard_options shard_options = {
+        .shard = options->shard,
+        .shards = options->shards,
+        .copies_max = options->copies_max,
+        .lease_us = options->lease_us,
+        .retention_us = options->retention_us,
+        .memory = options->memory,
+        .version = options->version,
+    };
+    enum paramd_status status = pd_shard_create(&shard_options, &host->shard);
+    if (status != PARAMD_OK) {
+        free(host);
+        return status;
+    }
+    host->options = *options;
+    host->next_number = 1;
+    pd_arena_init(&host->arena, PD_DECODED_BYTES_MAX);
+    pd_pool_init(&host->payloads, options->in_flight_max);
+    pd_link_init(&host->all);
+    pd_link_init(&host->active);
+    pd_link_init(&host->outgoing);
+    *ret_host = host;
+    return PARAMD_OK;
+}
+
+void pd_host_destroy(struct pd_host *host)
+{
+    if (host == NULL) {
+        return;
+    }
+    while (!pd_link_alone(&host->all)) {
+        pd_host_closed(host, PD_CONTAINER(host->all.next, struct pd_host_conn, all), host->now_us);
+    }
+    struct pd_link *link;
+    while ((link = pd_list_pop(&host->outgoing)) != NULL) {
+        pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
+    }
+    pd_shard_destroy(host->shard);
+    pd_arena_deinit(&host->arena);
+    pd_pool_deinit(&host->payloads);
+    free(host);
+}
+
+/* ---- connections ---- */
+
+static void mark_active(struct pd_host *host, struct pd_host_conn *conn)
+{
+    if (pd_link_alone(&conn->active)) {
+        pd_list_push(&host->active, &conn->active);
+    }
+}
+
+struct pd_host_conn *pd_host_open(struct pd_host *host, bool local, void *user, uint64_t now_us)
+{
+    host->now_us = now_us;
+    if (host->count.connections >= host->options.connections_max || host->draining) {
+        host->count.connections_refused++;
+        return NULL;
+    }
+    struct pd_host_conn *conn = calloc(1, sizeof *conn);
+    if (conn == NULL) {
+        return NULL;
+    }
+    pd_peer_init(&conn->peer, (struct pd_conn_id){host->options.shard, host->next_number++}, local);
+    pd_frame_reader_init(&conn->reader, PD_UNNAMED_FRAME_BYTES_MAX);
+    pd_link_init(&conn->all);
+    pd_link_init(&conn->active);
+    conn->user = user;
+    conn->opened_us = now_us;
+    HASH_ADD(by_number, host->by_number, peer.id.number, sizeof conn->peer.id.number, conn);
+    if (conn->by_number.tbl == NULL) {
+        free(conn);
+        return NULL;
+    }
+    pd_list_push(&host->all, &conn->all);
+    host->count.connections++;
+    return conn;
+}
+
+void *pd_host_conn_user(const struct pd_host_conn *conn)
+{
+    return conn->user;
+}
+
+bool pd_host_finished(const struct pd_host_conn *conn, const char **ret_reason)
+{
+    if (conn->finished) {
+        *ret_reason = conn->reason;
+    }
+    return conn->finished;
+}
+
+static void finish(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
+{
+    if (!conn->finished) {
+        conn->finished = true;
+        conn->reason = reason;
+        mark_active(host, conn);
+    }
+}
+
+static bool out_empty(const struct pd_host_conn *conn)
+{
+    return conn->out_first == conn->out_end && !conn->sending;
+}
+
+/* Closes once what is queued has been written. */
+static void close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
+{
+    if (!conn->closing) {
+        conn->closing = true;
+        conn->closing_us = host->now_us;
+        conn->reason = reason;
+        mark_active(host, conn);
+    }
+}
+
+/* ---- bytes to go ---- */
+
+static bool out_reserve(struct pd_host_conn *conn, size_t bytes)
+{
+    if (conn->out_capacity - conn->out_end >= bytes) {
+        return true;
+    }
+    size_t waiting = conn->out_end - conn->out_first;
+    if (waiting > 0 && conn->out_first > 0) {
+        memmove(conn->out, conn->out + conn->out_first, waiting);
+    }
+    conn->out_first = 0;
+    conn->out_end = waiting;
+    size_t capacity = conn->out_capacity != 0 ? conn->out_capacity : 1024;
+    while (capacity - waiting < bytes) {
+        capacity *= 2;
+    }
+    if (capacity > OUT_HARD_BYTES) {
+        return false;
+    }
+    if (capacity != conn->out_capacity) {
+        uint8_t *out = realloc(conn->out, capacity);
+        if (out == NULL) {
+            return false;
+        }
+        conn->out = out;
+        conn->out_capacity = capacity;
+    }
+    return true;
+}
+
+static void queue_bytes(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
+                        size_t count)
+{
+    if (!out_reserve(conn, count)) {
+        finish(host, conn, "it does not read its answers");
+        return;
+    }
+    memcpy(conn->out + conn->out_end, bytes, count);
+    conn->out_end += count;
+    mark_active(host, conn);
+}
+
+static void queue_frame(struct pd_host *host, struct pd_host_conn *conn,
+                        const struct pd_reply *reply)
+{
+    size_t bytes = pd_frame_head_bytes(reply->header);
+    if (bytes == 0 || !out_reserve(conn, bytes)) {
+        finish(host, conn, "an answer does not fit");
+        return;
+    }
+    pd_frame_head_write(conn->out + conn->out_end, reply->kind, 0, reply->header, 0, 0);
+    conn->out_end += bytes;
+    host->count.frames_out++;
+    mark_active(host, conn);
+}
+
+/* ---- what the core wants done ---- */
+
+static void step(struct pd_host *host, struct pd_host_conn *conn, struct pd_event *event,
+                 struct pd_effects *effects)
+{
+    *effects = (struct pd_effects){.arena = &host->arena};
+    pd_link_init(&effects->to_control);
+    event->peer = conn != NULL ? &conn->peer : NULL;
+    event->now_us = host->now_us;
+    pd_shard_step(host->shard, event, effects);
+    pd_list_move(&host->outgoing, &effects->to_control);
+    host->room = host->room || effects->room;
+    if (conn == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < effects->reply_count; i++) {
+        queue_frame(host, conn, &effects->replies[i]);
+    }
+    if (effects->verdict == PD_VERDICT_CLOSE) {
+        host->count.protocol_errors++;
+        close_later(host, conn, effects->reason);
+    }
+}
+
+/* ---- a frame ---- */
+
+static void answer_error(struct pd_host *host, struct pd_host_conn *conn, uint64_t request_id,
+                         enum paramd_status status, const char *text)
+{
+    Paramd__Error error = PARAMD__ERROR__INIT;
+    error.request_id = request_id;
+    error.status = status;
+    error.message = (char *)(uintptr_t)text;
+    struct pd_reply reply = {PD_KIND_ERROR, &error.base};
+    queue_frame(host, conn, &reply);
+}
+
+static void break_off(struct pd_host *host, struct pd_host_conn *conn, enum paramd_status status,
+                      const char *reason)
+{
+    host->count.protocol_errors++;
+    answer_error(host, conn, 0, status, reason);
+    close_later(host, conn, reason);
+}
+
+/* A kind this version does not know: passed over if it says so, else refused by number. */
+static void unknown_kind(struct pd_host *host, struct pd_host_conn *conn)
+{
+    if ((conn->reader.flags & PD_FRAME_SKIPPABLE) != 0) {
+        return;
+    }
+    const ProtobufCMessage *header = pd_decode(&paramd__ping__descriptor, &host->arena,
+                                               conn->reader.header, conn->reader.header_bytes);
+    if (header == NULL || !conn->peer.greeted) {
+        break_off(host, conn, PARAMD_PROTOCOL, "a frame of an unknown kind whose header is none");
+        return;
+    }
+    answer_error(host, conn, pd_request_id(header), PARAMD_UNSUPPORTED,
+                 "this daemon does not know the frame's kind");
+}
+
+static void frame_done(struct pd_host *host, struct pd_host_conn *conn)
+{
+    pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
+    conn->payload = (struct pd_span){NULL, 0};
+    pd_frame_reader_next(&conn->reader);
+    conn->frame_us = 0;
+    if (conn->peer.greeted) {
+        conn->reader.frame_bytes_max = PD_PREFIX_BYTES + PD_HEADER_BYTES_MAX + PD_PAYLOAD_BYTES_MAX;
+    }
+}
+
+/* One whole frame. False: it has to wait for room, and everything behind it too. */
+static bool handle(struct pd_host *host, struct pd_host_conn *conn)
+{
+    const struct pd_frame_reader *reader = &conn->reader;
+    const ProtobufCMessageDescriptor *descriptor = pd_kind_descriptor(reader->kind);
+    pd_arena_reset(&host->arena);
+    if (descriptor == NULL) {
+        unknown_kind(host, conn);
+        frame_done(host, conn);
+        return true;
+    }
+    const ProtobufCMessage *header =
+        pd_decode(descriptor, &host->arena, reader->header, reader->header_bytes);
+    if (header == NULL) {
+        break_off(host, conn, PARAMD_PROTOCOL, "a frame header is not a message of its kind");
+        frame_done(host, conn);
+        return true;
+    }
+    struct pd_event event = {
+        .kind = PD_EVENT_REQUEST,
+        .frame_kind = reader->kind,
+        .more = (reader->flags & PD_FRAME_MORE) != 0,
+        .header = header,
+        .header_bytes = reader->header,
+        .header_count = reader->header_bytes,
+        .payload = conn->payload.data,
+        .payload_count = conn->payload.bytes,
+    };
+    struct pd_effects effects;
+    step(host, conn, &event, &effects);
+    if (effects.verdict == PD_VERDICT_HOLD) {
+        return false;
+    }
+    host->count.frames_in++;
+    if (!pd_link_alone(&conn->peer.cursors)) {
+        mark_active(host, conn);
+    }
+    frame_done(host, conn);
+    return true;
+}
+
+/* Finds a place for the payload; false: there is none now. */
+static bool place(struct pd_host *host, struct pd_host_conn *conn)
+{
+    size_t bytes = conn->reader.payload_bytes;
+    if (bytes > 0) {
+        uint8_t *buffer = pd_pool_take(&host->payloads, bytes);
+        if (buffer == NULL) {
+            return false;
+        }
+        conn->payload = (struct pd_span){buffer, bytes};
+    }
+    pd_frame_reader_place(&conn->reader, &conn->payload, bytes > 0 ? 1 : 0);
+    return true;
+}
+
+/* Acts on the reader's state until it wants bytes. False: the connection has to wait, or is done.
+ */
+static bool advance(struct pd_host *host, struct pd_host_conn *conn)
+{
+    while (!conn->closing && !conn->finished) {
+        switch (conn->reader.state) {
+        case PD_FRAME_HEAD:
+        case PD_FRAME_PAYLOAD:
+            return true;
+        case PD_FRAME_WANTS_PAYLOAD:
+            if (!place(host, conn)) {
+                conn->unplaced = true;
+                return false;
+            }
+            break;
+        case PD_FRAME_WHOLE:
+            if (!handle(host, conn)) {
+                conn->held = true;
+                return false;
+            }
+            break;
+        case PD_FRAME_FAILED:
+            break_off(host, conn, conn->reader.error, conn->reader.error_text);
+            return false;
+        }
+    }
+    return false;
+}
+
+static void keep_rest(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
+                      size_t count)
+{
+    if (count == 0 || conn->closing || conn->finished) {
+        return;
+    }
+    uint8_t *rest = malloc(count);
+    if (rest == NULL) {
+        finish(host, conn, "no memory for what came behind a frame that had to wait");
+        return;
+    }
+    memcpy(rest, bytes, count);
+    conn->rest = rest;
+    conn->rest_bytes = count;
+}
+
+static void process(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
+                    size_t count)
+{
+    size_t taken = 0;
+    while (advance(host, conn)) {
+        if (taken == count) {
+            return;
+        }
+        if (conn->frame_us == 0) {
+            conn->frame_us = host->now_us;
+        }
+        taken += pd_frame_reader_feed(&conn->reader, bytes + taken, count - taken);
+    }
+    if (conn->held || conn->unplaced) {
+        host->waiting++;
+        host->count.held++;
+    }
+    keep_rest(host, conn, bytes + taken, count - taken);
+}
+
+/* Lets connections that wait for room try again. */
+static void retry(struct pd_host *host)
+{
+    while (host->room) {
+        host->room = false;
+        struct pd_link *link = host->all.next;
+        while (link != &host->all) {
+            struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+            link = link->next;
+            if (conn->stalled) {
+                conn->stalled = false;
+                mark_active(host, conn);
+            }
+            if (host->waiting == 0 || (!conn->held && !conn->unplaced)) {
+                continue;
+            }
+            uint8_t *rest = conn->rest;
+            size_t count = conn->rest_bytes;
+            conn->held = conn->unplaced = false;
+            conn->rest = NULL;
+            conn->rest_bytes = 0;
+            host->waiting--;
+            conn->frame_us = host->now_us;
+            process(host, conn, rest, count);
+            free(rest);
+            mark_active(host, conn);
+        }
+    }
+}
+
+/* ---- reading ---- */
+
+static bool may_read(const struct pd_host *host, const struct pd_host_conn *conn)
+{
+    if (conn->held || conn->unplaced || conn->closing || conn->finished) {
+        return false;
+    }
+    if (host->draining && pd_frame_reader_idle(&conn->reader)) {
+        return false;
+    }
+    return conn->out_end - conn->out_first + conn->peer.cursor_bytes < OUT_SOFT_BYTES;
+}
+
+unsigned pd_host_read_target(struct pd_host *host, struct pd_host_conn *conn,
+                             struct pd_span ret_spans[PD_HOST_READ_SPANS])
+{
+    if (!may_read(host, conn)) {
+        return 0;
+    }
+    unsigned count = 0;
+    size_t scratch = SCRATCH_BYTES;
+    if (conn->reader.state == PD_FRAME_PAYLOAD) {
+        count = (unsigned)pd_frame_reader_rest(&conn->reader, ret_spans, 1);
+        scratch = ret_spans[0].bytes >= BULK_BYTES ? SCRATCH_BULK_BYTES : SCRATCH_BYTES;
+    }
+    ret_spans[count++] = (struct pd_span){host->scratch, scratch};
+    return count;
+}
+
+void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t bytes,
+                      uint64_t now_us)
+{
+    size_t direct = 0;
+    host->now_us = now_us;
+    if (conn->reader.state == PD_FRAME_PAYLOAD) {
+        struct pd_span rest;
+        (void)pd_frame_reader_rest(&conn->reader, &rest, 1);
+        direct = bytes < rest.bytes ? bytes : rest.bytes;
+        pd_frame_reader_filled(&conn->reader, direct);
+    }
+    process(host, conn, host->scratch, bytes - direct);
+    retry(host);
+}
+
+/* ---- writing ---- */
+
+static bool wants_sum(const struct pd_host *host, const struct pd_host_conn *conn)
+{
+    return host->options.payload_sum == PD_SUM_ON ||
+           (host->options.payload_sum == PD_SUM_AUTO && !conn->peer.local);
+}
+
+static bool head_reserve(struct pd_host_conn *conn, size_t bytes)
+{
+    if (conn->head_capacity >= bytes) {
+        return true;
+    }
+    uint8_t *head = realloc(conn->head, bytes);
+    if (head == NULL) {
+        return false;
+    }
+    conn->head = head;
+    conn->head_capacity = bytes;
+    return true;
+}
+
+static void begin_frame(struct pd_host *host, struct pd_host_conn *conn,
+                        const struct pd_blocks_frame *frame)
+{
+    const ProtobufCMessage *header = &frame->header->base;
+    size_t bytes = pd_frame_head_bytes(header);
+    unsigned flags = 0;
+    uint64_t sum = 0;
+    if (bytes == 0 || !head_reserve(conn, bytes)) {
+        finish(host, conn, "no memory for a frame of values");
+    } else {
+        if (wants_sum(host, conn)) {
+            struct pd_span body = {(uint8_t *)(uintptr_t)pd_blocks_body(frame), frame->bytes};
+            flags = PD_FRAME_PAYLOAD_SUM;
+            sum = pd_payload_sum(&body, 1);
+        }
+        pd_frame_head_write(conn->head, PD_KIND_BLOCKS, flags, header, (uint32_t)frame->bytes, sum);
+    }
+    conn->head_bytes = bytes;
+    conn->frame = *frame;
+    conn->frame.header = NULL;
+    conn->sent = 0;
+    conn->sending = true;
+    conn->sending_us = host->now_us;
+    host->count.frames_out++;
+}
+
+/* The next frame of values, if there is one and it can be made now. */
+static void fetch_frame(struct pd_host *host, struct pd_host_conn *conn)
+{
+    struct pd_event event = {.kind = PD_EVENT_SEND};
+    struct pd_effects effects;
+    while (!conn->sending && !conn->finished && !pd_link_alone(&conn->peer.cursors)) {
+        pd_arena_reset(&host->arena);
+        step(host, conn, &event, &effects);
+        if (effects.stalled) {
+            conn->stalled = true;
+            return;
+        }
+        if (effects.frame.header != NULL) {
+            begin_frame(host, conn, &effects.frame);
+        }
+    }
+}
+
+static unsigned frame_spans(const struct pd_host_conn *conn, struct pd_span *spans)
+{
+    unsigned count = 0;
+    if (conn->sent < conn->head_bytes) {
+        spans[count++] = (struct pd_span){conn->head + conn->sent, conn->head_bytes - conn->sent};
+    }
+    size_t body_sent = conn->sent > conn->head_bytes ? conn->sent - conn->head_bytes : 0;
+    if (body_sent < conn->frame.bytes) {
+        /* writev only reads from it. */
+        uint8_t *body = (uint8_t *)(uintptr_t)pd_blocks_body(&conn->frame);
+        spans[count++] = (struct pd_span){body + body_sent, conn->frame.bytes - body_sent};
+    }
+    return count;
+}
+
+unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,
+                              struct pd_span ret_spans[PD_HOST_WRITE_SPANS])
+{
+    unsigned count = 0;
+    if (!conn->sending && !conn->stalled) {
+        fetch_frame(host, conn);
+    }
+    if (conn->finished) {
+        return 0;
+    }
+    conn->out_leads = !conn->sending || conn->sent == 0;
+    if (conn->sending && !conn->out_leads) {
+        count = frame_spans(conn, ret_spans);
+    }
+    if (conn->out_end > conn->out_first) {
+        ret_spans[count++] =
+            (struct pd_span){conn->out + conn->out_first, conn->out_end - conn->out_first};
+    }
+    if (conn->sending && conn->out_leads) {
+        count += frame_spans(conn, ret_spans + count);
+    }
+    if (count == 0 && conn->closing) {
+        finish(host, conn, conn->reason);
+    }
+    return count;
+}
+
+static void end_frame(struct pd_host *host, struct pd_host_conn *conn)
+{
+    struct pd_event event = {.kind = PD_EVENT_SENT, .frame = &conn->frame};
+    struct pd_effects effects;
+    conn->sending = false;
+    pd_arena_reset(&host->arena);
+    step(host, conn, &event, &effects);
+}
+
+static size_t frame_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes)
+{
+    size_t left = conn->head_bytes + conn->frame.bytes - conn->sent;
+    size_t take = bytes < left ? bytes : left;
+    conn->sent += take;
+    if (take == left) {
+        end_frame(host, conn);
+    }
+    return bytes - take;
+}
+
+static size_t out_written(struct pd_host_conn *conn, size_t bytes)
+{
+    size_t left = conn->out_end - conn->out_first;
+    size_t take = bytes < left ? bytes : left;
+    conn->out_first += take;
+    if (conn->out_first == conn->out_end) {
+        conn->out_first = conn->out_end = 0;
+        if (conn->out_capacity > OUT_KEPT_BYTES) {
+            free(conn->out);
+            conn->out = NULL;
+            conn->out_capacity = 0;
+        }
+    }
+    return bytes - take;
+}
+
+void pd_host_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes, uint64_t now_us)
+{
+    host->now_us = now_us;
+    if (conn->out_leads) {
+        bytes = out_written(conn, bytes);
+        if (conn->sending) {
+            bytes = frame_written(host, conn, bytes);
+        }
+    } else {
+        bytes = frame_written(host, conn, bytes);
+        bytes = out_written(conn, bytes);
+    }
+    PD_ASSERT(bytes == 0);
+    if (conn->closing && out_empty(conn)) {
+        finish(host, conn, conn->reason);
+    }
+    retry(host);
+}
+
+struct pd_host_conn *pd_host_next_active(struct pd_host *host)
+{
+    struct pd_link *link = pd_list_pop(&host->active);
+    return link != NULL ? PD_CONTAINER(link, struct pd_host_conn, active) : NULL;
+}
+
+/* ---- the end of a connection ---- */
+
+void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t now_us)
+{
+    struct pd_event gone = {.kind = PD_EVENT_GONE};
+    struct pd_effects effects;
+    host->now_us = now_us;
+    conn->finished = true;
+    if (conn->sending) {
+        end_frame(host, conn);
+    }
+    step(host, conn, &gone, &effects);
+    if (conn->held || conn->unplaced) {
+        host->waiting--;
+    }
+    pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
+    pd_frame_reader_deinit(&conn->reader);
+    HASH_DELETE(by_number, host->by_number, conn);
+    pd_link_remove(&conn->all);
+    pd_link_remove(&conn->active);
+    host->count.connections--;
+    free(conn->rest);
+    free(conn->out);
+    free(conn->head);
+    free(conn);
+    host->room = true;
+    retry(host);
+}
+
+/* ---- control ---- */
+
+static struct pd_host_conn *find(const struct pd_host *host, uint64_t number)
+{
+    struct pd_host_conn *conn = NULL;
+    HASH_FIND(by_number, host->by_number, &number, sizeof number, conn);
+    return conn != NULL && !conn->finished ? conn : NULL;
+}
+
+/* Closes other connections of a session that a newer one replaces. */
+static void close_others(struct pd_host *host, const struct pd_message *message,
+                         const struct pd_host_conn *but)
+{
+    bool other_nonce = message->kind == PD_MESSAGE_CLOSE_OTHERS;
+    struct pd_link *link = host->all.next;
+    for (; link != &host->all; link = link->next) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        if (conn != but &&
+            pd_peer_holds(&conn->peer, message->model, &message->session, other_nonce)) {
+            finish(host, conn, "a newer connection of its session replaces it");
+        }
+    }
+}
+
+static void add_counters(struct pd_host *host)
+{
+    if (pd_link_alone(&host->outgoing)) {
+        return;
+    }
+    struct pd_message *last = PD_CONTAINER(host->outgoing.prev, struct pd_message, link);
+    if (last->kind == PD_MESSAGE_COUNTED) {
+        last->shard_count.connections = host->count.connections;
+        last->shard_count.connections_refused = host->count.connections_refused;
+        last->shard_count.frames_in = host->count.frames_in;
+        last->shard_count.frames_out = host->count.frames_out;
+        last->shard_count.protocol_errors = host->count.protocol_errors;
+        last->shard_count.held = host->count.held;
+    }
+}
+
+void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t now_us)
+{
+    struct pd_host_conn *conn = find(host, message->conn.number);
+    struct pd_event event = {.kind = PD_EVENT_MESSAGE, .message = message};
+    struct pd_effects effects;
+    host->now_us = now_us;
+    switch (message->kind) {
+    case PD_MESSAGE_ANSWER:
+        if (conn != NULL) {
+            queue_bytes(host, conn, message->bytes, message->byte_count);
+            host->count.frames_out++;
+        }
+        pd_message_destroy(message);
+        break;
+    case PD_MESSAGE_CLOSE_OTHERS:
+        close_others(host, message, NULL);
+        pd_message_destroy(message);
+        break;
+    case PD_MESSAGE_OPEN_SESSION:
+        if (conn != NULL) {
+            close_others(host, message, conn);
+        }
+        pd_arena_reset(&host->arena);
+        step(host, conn, &event, &effects);
+        break;
+    default:
+        pd_arena_reset(&host->arena);
+        step(host, NULL, &event, &effects);
+        add_counters(host);
+        break;
+    }
+    retry(host);
+}
+
+struct pd_message *pd_host_next_outgoing(struct pd_host *host)
+{
+    struct pd_link *link = pd_list_pop(&host->outgoing);
+    return link != NULL ? PD_CONTAINER(link, struct pd_message, link) : NULL;
+}
+
+/* ---- time ---- */
+
+static uint64_t frame_limit_us(const struct pd_host_conn *conn)
+{
+    uint64_t bytes = conn->reader.state == PD_FRAME_HEAD
+                         ? 0
+                         : (uint64_t)conn->reader.header_bytes + conn->reader.payload_bytes;
+    return FRAME_US + bytes; /* 1 MB/s: a byte each microsecond */
+}
+
+static void check_times(struct pd_host *host, struct pd_host_conn *conn)
+{
+    uint64_t now = host->now_us;
+    if (conn->closing && now - conn->closing_us > CLOSING_US) {
+        finish(host, conn, conn->reason);
+    } else if (!conn->peer.greeted && now - conn->opened_us > GREETING_US) {
+        finish(host, conn, "no HELLO within 2 s");
+    } else if (conn->frame_us != 0 && !conn->held && !conn->unplaced && may_read(host, conn) &&
+               now - conn->frame_us > frame_limit_us(conn)) {
+        host->count.protocol_errors++;
+        finish(host, conn, "a frame did not arrive within its time");
+    }
+    if (conn->out_capacity > 0 && conn->out_first == conn->out_end) {
+        free(conn->out);
+        conn->out = NULL;
+        conn->out_first = conn->out_end = conn->out_capacity = 0;
+    }
+    if (!conn->sending && conn->head_capacity > 0) {
+        free(conn->head);
+        conn->head = NULL;
+        conn->head_capacity = 0;
+    }
+    pd_frame_reader_shrink(&conn->reader);
+}
+
+/* When others wait for room, the reader of the oldest copy must move. */
+static void check_slow_reader(struct pd_host *host, struct pd_host_conn *conn,
+                              const struct pd_view *oldest)
+{
+    if (!conn->sending || conn->frame.view != oldest) {
+        return;
+    }
+    uint64_t since = host->now_us - conn->sending_us;
+    if (since > SLOW_AFTER_US && conn->sent < since * SLOW_BYTES_PER_US) {
+        finish(host, conn, "it reads slower than 1 MB/s while others wait for its copy of a block");
+    }
+}
+
+uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
+{
+    struct pd_event event = {.kind = PD_EVENT_TIME};
+    struct pd_effects effects;
+    host->now_us = now_us;
+    pd_arena_reset(&host->arena);
+    step(host, NULL, &event, &effects);
+    bool waits = host->waiting > 0;
+    struct pd_link *link = host->all.next;
+    for (; link != &host->all; link = link->next) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        check_times(host, conn);
+        waits = waits || conn->stalled;
+    }
+    const struct pd_view *oldest = waits ? pd_shard_oldest_copy(host->shard) : NULL;
+    for (link = host->all.next; oldest != NULL && link != &host->all; link = link->next) {
+        check_slow_reader(host, PD_CONTAINER(link, struct pd_host_conn, all), oldest);
+    }
+    if (!waits) {
+        pd_pool_trim(&host->payloads);
+    }
+    retry(host);
+    return effects.wake_us;
+}
+
+bool pd_host_drain(struct pd_host *host)
+{
+    host->draining = true;
+    bool nothing_left = true;
+    struct pd_link *link = host->all.next;
+    for (; link != &host->all; link = link->next) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        if (pd_frame_reader_idle(&conn->reader) && out_empty(conn) &&
+            pd_link_alone(&conn->peer.cursors)) {
+            finish(host, conn, "the daemon is stopping");
+        } else {
+            nothing_left = false;
+            mark_active(host, conn);
+        }
+    }
+    return nothing_left;
+}
