@@ -120,7 +120,7 @@ static void follow(struct observer *observer, struct crew *crew, const struct bu
         }
         struct score score = observer_score(observer, GLIMPSE_IMAGES);
         snprintf(text, sizeof text, "loss %.3f  accuracy %.1f %%  %.0f pushes/s  staleness %.1f",
-                 score.loss, score.accuracy, (double)sight.pushes / fmax(now - began, 0.5),
+                 sight.loss, score.accuracy, (double)sight.pushes / fmax(now - began, 0.5),
                  sight.staleness_mean);
         progress_show(&progress, share_done(observer, budget, now - began, sight.pushes), now,
                       text);

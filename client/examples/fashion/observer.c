@@ -1,6 +1,7 @@
 /* All that is known of a run comes from the daemon itself: its counters, versions and weights. */
 #include "client/examples/fashion/observer.h"
 
+#include <ctype.h>
 #include <err.h>
 #include <math.h>
 #include <stdlib.h>
@@ -66,8 +67,11 @@ void observer_look(struct observer *observer, struct sight *ret_sight)
     }
     for (size_t i = 0; i < stat->counter_count; i++) {
         const struct paramd_counter *counter = &stat->counters[i];
-        if (strncmp(counter->name, prefix, sizeof prefix - 1) == 0) {
-            unsigned long s = strtoul(counter->name + sizeof prefix - 1, NULL, 10);
+        const char *age = counter->name + sizeof prefix - 1;
+        if (strcmp(counter->name, "reported_loss_mean") == 0) {
+            ret_sight->loss = counter->value;
+        } else if (strncmp(counter->name, prefix, sizeof prefix - 1) == 0 && isdigit(*age)) {
+            unsigned long s = strtoul(age, NULL, 10);
             ret_sight->staleness[s < STALENESS_BUCKETS ? s : STALENESS_BUCKETS - 1] +=
                 counter->value;
         }

@@ -20,6 +20,7 @@ struct observer {
 struct sight {
     bool ready;      /* false: the model has no values yet, and the rest is 0 */
     uint64_t pushes; /* of whole gradients, by the version of the last tensor */
+    double loss;     /* mean of what the workers last reported; 0: nothing yet */
     double staleness_mean;
     double staleness_p99;
     double staleness[STALENESS_BUCKETS]; /* blocks by the age of their gradient; the last: above */
