@@ -119,7 +119,7 @@ static void log_notes(struct pd_link *notes)
     };
     for (struct pd_link *link = pd_list_pop(notes); link != NULL; link = pd_list_pop(notes)) {
         struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
-        pd_log(levels[note->level], "%s", note->text);
+        pd_log_message(levels[note->level], "%s", note->text);
         free(note);
     }
 }
@@ -172,7 +172,7 @@ static void remove_address_file(const struct node *node)
 static void on_stop_deadline(uv_timer_t *deadline)
 {
     struct node *node = deadline->data;
-    pd_log(PD_LOG_WARN, "a shard did not stop in time and is left behind");
+    pd_log_message(PD_LOG_WARN, "a shard did not stop in time and is left behind");
     remove_address_file(node);
     _exit(EXIT_SUCCESS);
 }
@@ -191,7 +191,7 @@ static void stop_shards(struct node *node)
 
 static void on_drain_deadline(uv_timer_t *deadline)
 {
-    pd_log(PD_LOG_WARN, "frames in hand could not be finished in time");
+    pd_log_message(PD_LOG_WARN, "frames in hand could not be finished in time");
     stop_shards(deadline->data);
 }
 
@@ -199,7 +199,7 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct node *node = handle->data;
     if (node->state != NODE_RUNNING) {
-        pd_log(PD_LOG_INFO, "second signal: stopping at once");
+        pd_log_message(PD_LOG_INFO, "second signal: stopping at once");
         stop_shards(node);
         return;
     }
@@ -370,9 +370,9 @@ static enum paramd_status open_doors(struct node *node)
         return status;
     }
     if (!loopback) {
-        pd_log(PD_LOG_WARN,
-               "listening for other machines: there is no authentication, everyone who "
-               "reaches the address can read and change all models");
+        pd_log_message(PD_LOG_WARN,
+                       "listening for other machines: there is no authentication, everyone who "
+                       "reaches the address can read and change all models");
     }
     return PARAMD_OK;
 }
@@ -471,7 +471,7 @@ int pd_node_run(const struct pd_config *config)
     }
     if (status == PARAMD_OK) {
         remove_address_file(node);
-        pd_log(PD_LOG_INFO, "stopped");
+        pd_log_message(PD_LOG_INFO, "stopped");
     } else {
         (void)fprintf(stderr, "paramd: %s\n", node->error);
     }

@@ -177,11 +177,11 @@ END_TEST
 START_TEST(lines_below_the_level_are_dropped)
 {
     capture(PD_LOG_WARN, PD_LOG_LOGFMT);
-    pd_log(PD_LOG_DEBUG, "one");
-    pd_log(PD_LOG_INFO, "two");
+    pd_log_message(PD_LOG_DEBUG, "one");
+    pd_log_message(PD_LOG_INFO, "two");
     log_value("three");
     ck_assert_str_eq(captured(), "");
-    pd_log(PD_LOG_ERROR, "four %d", 4);
+    pd_log_message(PD_LOG_ERROR, "four %d", 4);
     ck_assert_ptr_nonnull(strstr(captured(), "level=error msg=\"four 4\"\n"));
 }
 END_TEST
