@@ -28,6 +28,7 @@ enum {
 struct pd_host_conn {
     struct pd_peer peer;
     void *user;
+    bool local; /* from this host: payload sums are off unless asked for */
     struct pd_frame_reader reader;
     struct pd_span payload; /* of the frame that is arriving, from the pool */
     uint8_t *rest;          /* bytes that came behind a frame that had to wait */
@@ -148,11 +149,12 @@ struct pd_host_conn *pd_host_open(struct pd_host *host, bool local, void *user, 
     if (conn == NULL) {
         return NULL;
     }
-    pd_peer_init(&conn->peer, (struct pd_conn_id){host->options.shard, host->next_number++}, local);
+    pd_peer_init(&conn->peer, (struct pd_conn_id){host->options.shard, host->next_number++});
     pd_frame_reader_init(&conn->reader, PD_UNNAMED_FRAME_BYTES_MAX);
     pd_link_init(&conn->all);
     pd_link_init(&conn->active);
     conn->user = user;
+    conn->local = local;
     conn->opened_us = now_us;
     HASH_ADD(by_number, host->by_number, peer.id.number, sizeof conn->peer.id.number, conn);
     if (conn->by_number.tbl == NULL) {
@@ -531,7 +533,7 @@ void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t by
 static bool wants_sum(const struct pd_host *host, const struct pd_host_conn *conn)
 {
     return host->options.payload_sum == PD_SUM_ON ||
-           (host->options.payload_sum == PD_SUM_AUTO && !conn->peer.local);
+           (host->options.payload_sum == PD_SUM_AUTO && !conn->local);
 }
 
 static bool head_reserve(struct pd_host_conn *conn, size_t bytes)

@@ -34,7 +34,6 @@ static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_
         return;
     }
     message->conn = event->peer->id;
-    message->local = event->peer->local;
     message->request_id = pd_request_id(event->header);
     message->frame_kind = event->frame_kind;
     message->header = header;
@@ -388,6 +387,7 @@ static void create(struct pd_shard *shard, struct pd_message *message, struct pd
     if (model != NULL && model->block_count == 0) {
         pd_shard_tell_initialised(shard, model, effects);
     }
+    (void)pd_shard_initialise_step(shard, effects);
 }
 
 void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,

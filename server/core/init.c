@@ -14,13 +14,14 @@ enum { STEP_ELEMENTS = 1024 * 1024 }; /* of the server's own initialisers: about
 void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
                                struct pd_effects *effects)
 {
-    if (model->incomplete > 0) {
+    if (model->incomplete > 0 || model->told_attempt == model->attempt) {
         return;
     }
     struct pd_message *message = pd_tell(shard, effects, PD_MESSAGE_INITIALISED);
     if (message != NULL) {
         message->model = model->number;
         message->attempt = model->attempt;
+        model->told_attempt = model->attempt;
     }
 }
 

@@ -14,34 +14,27 @@
 
 struct pd_definition;
 
-/* X(NAME): from a shard to control. */
-#define PD_TO_CONTROL_LIST(X)                                                                      \
-    X(REQUEST)     /* a control request from a connection: header and payload as they came */      \
-    X(CLOSED)      /* a connection with sessions is gone */                                        \
-    X(SEEN)        /* a session had traffic since the last tick */                                 \
-    X(INITIALISED) /* all blocks of this shard have values, for this attempt */                    \
-    X(TOOK)    /* the answer to CREATE_MODEL, RESTART_INIT, SET_HYPERS, DROP_MODEL, END_SESSION */ \
-    X(FREED)   /* a dropped model's memory on this shard is given back */                          \
-    X(COUNTED) /* the answer to COUNT */                                                           \
-    X(REPORTED) /* a worker's REPORT */
-
-/* X(NAME): from control to a shard. */
-#define PD_TO_SHARD_LIST(X)                                                                        \
-    X(CREATE_MODEL)                                                                                \
-    X(RESTART_INIT) /* drop all values, a new attempt begins */                                    \
-    X(READY)        /* all shards have all values */                                               \
-    X(SET_HYPERS)                                                                                  \
-    X(DROP_MODEL)                                                                                  \
-    X(OPEN_SESSION) /* answer ATTACHED on that connection */                                       \
-    X(CLOSE_OTHERS) /* close connections that another nonce of this session has open */            \
-    X(END_SESSION)  /* forget its push ids; live connections become unattached */                  \
-    X(COUNT)        /* numbers for STAT */                                                         \
-    X(ANSWER)       /* a frame, ready to be sent on a connection */
-
 enum pd_message_kind {
-#define PD_MESSAGE_ENUM(name) PD_MESSAGE_##name,
-    PD_TO_CONTROL_LIST(PD_MESSAGE_ENUM) PD_TO_SHARD_LIST(PD_MESSAGE_ENUM)
-#undef PD_MESSAGE_ENUM
+    /* From a shard to control. */
+    PD_MESSAGE_REQUEST, /* a control request from a connection: header and payload as they came */
+    PD_MESSAGE_SEEN,    /* a session had traffic (status OK), or has a connection (PENDING) */
+    PD_MESSAGE_INITIALISED, /* all blocks of this shard have values, for this attempt */
+    PD_MESSAGE_TOOK,        /* what was told, coming back: done, with a status */
+    PD_MESSAGE_FREED,       /* a dropped model's memory on this shard is given back */
+    PD_MESSAGE_COUNTED,     /* COUNT, coming back */
+    PD_MESSAGE_REPORTED,    /* a worker's REPORT */
+
+    /* From control to a shard; those marked (!) come back as TOOK. */
+    PD_MESSAGE_CREATE_MODEL, /* (!) */
+    PD_MESSAGE_RESTART_INIT, /* (!) drop all values, a new attempt begins */
+    PD_MESSAGE_READY,        /* all shards have all values */
+    PD_MESSAGE_SET_HYPERS,   /* (!) */
+    PD_MESSAGE_DROP_MODEL,   /* (!) */
+    PD_MESSAGE_OPEN_SESSION, /* answer ATTACHED on that connection */
+    PD_MESSAGE_CLOSE_OTHERS, /* close connections that another nonce of this session has open */
+    PD_MESSAGE_END_SESSION,  /* (!) forget its push ids; live connections become unattached */
+    PD_MESSAGE_COUNT,        /* numbers for STAT: comes back as COUNTED */
+    PD_MESSAGE_ANSWER        /* a frame, ready to be sent on a connection */
 };
 
 /* Names one connection of one shard for as long as the daemon runs: never reused. */
@@ -104,8 +97,6 @@ struct pd_message {
     enum paramd_status status;
     struct pd_session_key session;
     uint64_t memory_bytes; /* FREED */
-    bool local;            /* REQUEST: the connection comes from this host */
-    bool closing;          /* ANSWER: close the connection behind it */
 
     /* REQUEST */
     unsigned frame_kind;

@@ -61,6 +61,7 @@ struct pd_model {
     uint64_t number;
     uint64_t generation;
     uint64_t attempt;
+    uint64_t told_attempt; /* control knows that all blocks of this shard have its values */
     struct pd_session_key initialiser;
     bool ready;
     bool dropped;

@@ -9,10 +9,15 @@
 #include "server/core/shard_state.h"
 
 enum {
-    SEEN_EVERY_US = 1000000,
-    CONNECTED_EVERY_US = 30000000,
-    STEP_US = 0 /* there is more to do: be back at once */
+    SEEN_EVERY_US = 1000000,       /* or a quarter of the lease */
+    CONNECTED_EVERY_US = 30000000, /* or a quarter of the retention */
+    STEP_US = 0                    /* there is more to do: be back at once */
 };
+
+static uint64_t at_most(uint64_t a, uint64_t b)
+{
+    return a < b ? a : b;
+}
 
 enum paramd_status pd_shard_create(const struct pd_shard_options *options,
                                    struct pd_shard **ret_shard)
@@ -57,9 +62,9 @@ void pd_shard_destroy(struct pd_shard *shard)
     free(shard);
 }
 
-void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id, bool local)
+void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id)
 {
-    *peer = (struct pd_peer){.id = id, .local = local};
+    *peer = (struct pd_peer){.id = id};
     pd_link_init(&peer->cursors);
 }
 
@@ -293,7 +298,7 @@ static void gone(struct pd_shard *shard, const struct pd_event *event, struct pd
     }
     free(peer->attachments);
     free(peer->definition);
-    pd_peer_init(peer, peer->id, peer->local);
+    pd_peer_init(peer, peer->id);
     effects->room = true;
 }
 
@@ -301,7 +306,8 @@ static void gone(struct pd_shard *shard, const struct pd_event *event, struct pd
  * connection for their retention. */
 static void tell_seen(struct pd_shard *shard, uint64_t now_us, struct pd_effects *effects)
 {
-    bool all = now_us - shard->connected_us >= CONNECTED_EVERY_US;
+    bool all = now_us - shard->connected_us >=
+               at_most(CONNECTED_EVERY_US, shard->options.retention_us / 4);
     shard->seen_us = now_us;
     if (all) {
         shard->connected_us = now_us;
@@ -353,12 +359,13 @@ static bool free_step(struct pd_shard *shard, struct pd_effects *effects)
 
 static void passed(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
 {
+    uint64_t seen_every_us = at_most(SEEN_EVERY_US, shard->options.lease_us / 4);
     bool more = pd_shard_initialise_step(shard, effects);
     more = free_step(shard, effects) || more;
-    if (event->now_us - shard->seen_us >= SEEN_EVERY_US) {
+    if (event->now_us - shard->seen_us >= seen_every_us) {
         tell_seen(shard, event->now_us, effects);
     }
-    effects->wake_us = event->now_us + (more ? STEP_US : SEEN_EVERY_US);
+    effects->wake_us = event->now_us + (more ? STEP_US : seen_every_us);
     effects->room = true;
 }
 

@@ -33,7 +33,6 @@ struct pd_shard;
 /* What the core knows of one connection. The host embeds it; the fields are the core's. */
 struct pd_peer {
     struct pd_conn_id id;
-    bool local;
     bool greeted; /* HELLO was answered */
     struct pd_attachment *attachments;
     uint32_t attachment_count;
@@ -117,7 +116,7 @@ enum paramd_status pd_shard_create(const struct pd_shard_options *options,
 /* All peers must be gone. */
 void pd_shard_destroy(struct pd_shard *shard);
 
-void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id, bool local);
+void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id);
 
 /* One event in, effects out. Never blocks, never calls back. */
 void pd_shard_step(struct pd_shard *shard, const struct pd_event *event,
