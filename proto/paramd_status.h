@@ -19,12 +19,12 @@
     X(TOO_LARGE,          -5,  false, "a length is above its limit") \
     X(NOT_FOUND,          -6,  false, "no such model, group or tensor, or it was deleted") \
     X(MISMATCH,           -7,  false, "the model exists with another definition") \
-    X(NOT_ATTACHED,       -8,  false, "this connection has no session in the model: send ATTACH first") \
-    X(NOT_INITIALISER,    -9,  false, "another session initialises this model, or the attempt is over") \
-    X(SESSION_EXPIRED,    -10, false, "the session is not known any more: its push ids were forgotten") \
+    X(NOT_ATTACHED,       -8,  false, "this connection has no session in the model: ATTACH first") \
+    X(NOT_INITIALISER,    -9,  false, "another session initialises it, or the attempt is over") \
+    X(SESSION_EXPIRED,    -10, false, "the session and its push ids are forgotten") \
     X(SESSION_IN_USE,     -11, false, "another live process uses this session") \
     X(SUPERSEDED,         -12, false, "a SET with a higher or an equal clock came first") \
-    X(NOT_FINITE,         -13, false, "the gradient holds a value that is not finite, or too large to square") \
+    X(NOT_FINITE,         -13, false, "a gradient value is not finite, or too large to square") \
     X(TOO_STALE,          -14, false, "the gradient was computed from values that are too old") \
     X(REFUSED,            -15, false, "this push was refused when it first came") \
     X(EXPECTED,           -16, false, "a push id is missing before this one") \
@@ -39,7 +39,7 @@
     X(CANCELLED,          -25, false, "cancelled before it took effect") \
     X(UNKNOWN,            -26, false, "whether it took effect cannot be known any more") \
     X(CLOSED,             -27, false, "the client or the model handle is closed") \
-    X(FORKED,             -28, false, "the client was opened by the parent process: open one after fork") \
+    X(FORKED,             -28, false, "the parent process opened this client: open one here") \
     X(NO_MEMORY,          -29, false, "this process is out of memory")
 /* clang-format on */
 

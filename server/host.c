@@ -7,77 +7,18 @@
 #include <string.h>
 
 #include "proto/codec.h"
-#include "server/base/assert.h"
-#include "server/core/shard.h"
+#include "server/host_state.h"
 
 enum {
-    SCRATCH_BYTES = 64 * 1024,
     SCRATCH_BULK_BYTES =
         4 * 1024, /* behind a large payload: what comes there is copied once more */
     BULK_BYTES = 64 * 1024,
     OUT_SOFT_BYTES = 8 * 1024 * 1024, /* above it the connection is not read */
-    OUT_HARD_BYTES = 64 * 1024 * 1024,
-    OUT_KEPT_BYTES = 64 * 1024,
     GREETING_US = 2000000,
     FRAME_US = 5000000,
     CLOSING_US = 5000000,
     SLOW_BYTES_PER_US = 1, /* 1 MB/s: below it a reader that others wait for is closed */
     SLOW_AFTER_US = 1000000
-};
-
-struct pd_host_conn {
-    struct pd_peer peer;
-    void *user;
-    bool local; /* from this host: payload sums are off unless asked for */
-    struct pd_frame_reader reader;
-    struct pd_span payload; /* of the frame that is arriving, from the pool */
-    uint8_t *rest;          /* bytes that came behind a frame that had to wait */
-    size_t rest_bytes;
-    bool held;     /* a whole request waits for room for copies */
-    bool unplaced; /* a payload waits for a buffer */
-    bool stalled;  /* values wait for a buffer to go out */
-    bool closing;  /* closes when all is written */
-    bool finished; /* to be closed by the transport */
-    const char *reason;
-    uint64_t opened_us;
-    uint64_t frame_us;   /* when the frame that is arriving began, 0: none */
-    uint64_t closing_us; /* when closing began */
-
-    uint8_t *out; /* acks and other answers: [out_first, out_end) is still to be written */
-    size_t out_first;
-    size_t out_end;
-    size_t out_capacity;
-    bool out_leads; /* of the last write_source: the queue stood before the values */
-
-    bool sending; /* a frame of values is going out */
-    struct pd_blocks_frame frame;
-    uint8_t *head;
-    size_t head_bytes;
-    size_t head_capacity;
-    size_t sent; /* of head and body together */
-    uint64_t sending_us;
-
-    struct pd_link all;
-    struct pd_link active;
-    UT_hash_handle by_number;
-};
-
-struct pd_host {
-    struct pd_host_options options;
-    struct pd_shard *shard;
-    struct pd_arena arena;
-    struct pd_pool payloads;
-    struct pd_host_conn *by_number;
-    struct pd_link all;
-    struct pd_link active;
-    struct pd_link outgoing;
-    uint64_t next_number;
-    uint64_t now_us;
-    bool draining;
-    bool room; /* waiting connections may try again */
-    uint32_t waiting;
-    struct pd_shard_count count;
-    uint8_t scratch[SCRATCH_BYTES];
 };
 
 enum paramd_status pd_host_create(const struct pd_host_options *options, struct pd_host **ret_host)
@@ -131,7 +72,7 @@ void pd_host_destroy(struct pd_host *host)
 
 /* ---- connections ---- */
 
-static void mark_active(struct pd_host *host, struct pd_host_conn *conn)
+void pd_host_mark(struct pd_host *host, struct pd_host_conn *conn)
 {
     if (pd_link_alone(&conn->active)) {
         pd_list_push(&host->active, &conn->active);
@@ -179,92 +120,30 @@ bool pd_host_finished(const struct pd_host_conn *conn, const char **ret_reason)
     return conn->finished;
 }
 
-static void finish(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
+void pd_host_finish(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
 {
     if (!conn->finished) {
         conn->finished = true;
         conn->reason = reason;
-        mark_active(host, conn);
+        pd_host_mark(host, conn);
     }
 }
 
-static bool out_empty(const struct pd_host_conn *conn)
-{
-    return conn->out_first == conn->out_end && !conn->sending;
-}
-
 /* Closes once what is queued has been written. */
-static void close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
+void pd_host_close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
 {
     if (!conn->closing) {
         conn->closing = true;
         conn->closing_us = host->now_us;
         conn->reason = reason;
-        mark_active(host, conn);
+        pd_host_mark(host, conn);
     }
-}
-
-/* ---- bytes to go ---- */
-
-static bool out_reserve(struct pd_host_conn *conn, size_t bytes)
-{
-    if (conn->out_capacity - conn->out_end >= bytes) {
-        return true;
-    }
-    size_t waiting = conn->out_end - conn->out_first;
-    if (waiting > 0 && conn->out_first > 0) {
-        memmove(conn->out, conn->out + conn->out_first, waiting);
-    }
-    conn->out_first = 0;
-    conn->out_end = waiting;
-    size_t capacity = conn->out_capacity != 0 ? conn->out_capacity : 1024;
-    while (capacity - waiting < bytes) {
-        capacity *= 2;
-    }
-    if (capacity > OUT_HARD_BYTES) {
-        return false;
-    }
-    if (capacity != conn->out_capacity) {
-        uint8_t *out = realloc(conn->out, capacity);
-        if (out == NULL) {
-            return false;
-        }
-        conn->out = out;
-        conn->out_capacity = capacity;
-    }
-    return true;
-}
-
-static void queue_bytes(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
-                        size_t count)
-{
-    if (!out_reserve(conn, count)) {
-        finish(host, conn, "it does not read its answers");
-        return;
-    }
-    memcpy(conn->out + conn->out_end, bytes, count);
-    conn->out_end += count;
-    mark_active(host, conn);
-}
-
-static void queue_frame(struct pd_host *host, struct pd_host_conn *conn,
-                        const struct pd_reply *reply)
-{
-    size_t bytes = pd_frame_head_bytes(reply->header);
-    if (bytes == 0 || !out_reserve(conn, bytes)) {
-        finish(host, conn, "an answer does not fit");
-        return;
-    }
-    pd_frame_head_write(conn->out + conn->out_end, reply->kind, 0, reply->header, 0, 0);
-    conn->out_end += bytes;
-    host->count.frames_out++;
-    mark_active(host, conn);
 }
 
 /* ---- what the core wants done ---- */
 
-static void step(struct pd_host *host, struct pd_host_conn *conn, struct pd_event *event,
-                 struct pd_effects *effects)
+void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_event *event,
+                  struct pd_effects *effects)
 {
     *effects = (struct pd_effects){.arena = &host->arena};
     pd_link_init(&effects->to_control);
@@ -277,11 +156,11 @@ static void step(struct pd_host *host, struct pd_host_conn *conn, struct pd_even
         return;
     }
     for (unsigned i = 0; i < effects->reply_count; i++) {
-        queue_frame(host, conn, &effects->replies[i]);
+        pd_host_queue_frame(host, conn, &effects->replies[i]);
     }
     if (effects->verdict == PD_VERDICT_CLOSE) {
         host->count.protocol_errors++;
-        close_later(host, conn, effects->reason);
+        pd_host_close_later(host, conn, effects->reason);
     }
 }
 
@@ -295,7 +174,7 @@ static void answer_error(struct pd_host *host, struct pd_host_conn *conn, uint64
     error.status = status;
     error.message = (char *)(uintptr_t)text;
     struct pd_reply reply = {PD_KIND_ERROR, &error.base};
-    queue_frame(host, conn, &reply);
+    pd_host_queue_frame(host, conn, &reply);
 }
 
 static void break_off(struct pd_host *host, struct pd_host_conn *conn, enum paramd_status status,
@@ -303,7 +182,7 @@ static void break_off(struct pd_host *host, struct pd_host_conn *conn, enum para
 {
     host->count.protocol_errors++;
     answer_error(host, conn, 0, status, reason);
-    close_later(host, conn, reason);
+    pd_host_close_later(host, conn, reason);
 }
 
 /* A kind this version does not know: passed over if it says so, else refused by number. */
@@ -362,13 +241,13 @@ static bool handle(struct pd_host *host, struct pd_host_conn *conn)
         .payload_count = conn->payload.bytes,
     };
     struct pd_effects effects;
-    step(host, conn, &event, &effects);
+    pd_host_step(host, conn, &event, &effects);
     if (effects.verdict == PD_VERDICT_HOLD) {
         return false;
     }
     host->count.frames_in++;
     if (!pd_link_alone(&conn->peer.cursors)) {
-        mark_active(host, conn);
+        pd_host_mark(host, conn);
     }
     frame_done(host, conn);
     return true;
@@ -426,7 +305,7 @@ static void keep_rest(struct pd_host *host, struct pd_host_conn *conn, const uin
     }
     uint8_t *rest = malloc(count);
     if (rest == NULL) {
-        finish(host, conn, "no memory for what came behind a frame that had to wait");
+        pd_host_finish(host, conn, "no memory for what came behind a frame that had to wait");
         return;
     }
     memcpy(rest, bytes, count);
@@ -455,7 +334,7 @@ static void process(struct pd_host *host, struct pd_host_conn *conn, const uint8
 }
 
 /* Lets connections that wait for room try again. */
-static void retry(struct pd_host *host)
+void pd_host_retry(struct pd_host *host)
 {
     while (host->room) {
         host->room = false;
@@ -465,7 +344,7 @@ static void retry(struct pd_host *host)
             link = link->next;
             if (conn->stalled) {
                 conn->stalled = false;
-                mark_active(host, conn);
+                pd_host_mark(host, conn);
             }
             if (host->waiting == 0 || (!conn->held && !conn->unplaced)) {
                 continue;
@@ -479,7 +358,7 @@ static void retry(struct pd_host *host)
             conn->frame_us = host->now_us;
             process(host, conn, rest, count);
             free(rest);
-            mark_active(host, conn);
+            pd_host_mark(host, conn);
         }
     }
 }
@@ -504,10 +383,10 @@ unsigned pd_host_read_target(struct pd_host *host, struct pd_host_conn *conn,
         return 0;
     }
     unsigned count = 0;
-    size_t scratch = SCRATCH_BYTES;
+    size_t scratch = PD_HOST_SCRATCH_BYTES;
     if (conn->reader.state == PD_FRAME_PAYLOAD) {
         count = (unsigned)pd_frame_reader_rest(&conn->reader, ret_spans, 1);
-        scratch = ret_spans[0].bytes >= BULK_BYTES ? SCRATCH_BULK_BYTES : SCRATCH_BYTES;
+        scratch = ret_spans[0].bytes >= BULK_BYTES ? SCRATCH_BULK_BYTES : PD_HOST_SCRATCH_BYTES;
     }
     ret_spans[count++] = (struct pd_span){host->scratch, scratch};
     return count;
@@ -525,170 +404,7 @@ void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t by
         pd_frame_reader_filled(&conn->reader, direct);
     }
     process(host, conn, host->scratch, bytes - direct);
-    retry(host);
-}
-
-/* ---- writing ---- */
-
-static bool wants_sum(const struct pd_host *host, const struct pd_host_conn *conn)
-{
-    return host->options.payload_sum == PD_SUM_ON ||
-           (host->options.payload_sum == PD_SUM_AUTO && !conn->local);
-}
-
-static bool head_reserve(struct pd_host_conn *conn, size_t bytes)
-{
-    if (conn->head_capacity >= bytes) {
-        return true;
-    }
-    uint8_t *head = realloc(conn->head, bytes);
-    if (head == NULL) {
-        return false;
-    }
-    conn->head = head;
-    conn->head_capacity = bytes;
-    return true;
-}
-
-static void begin_frame(struct pd_host *host, struct pd_host_conn *conn,
-                        const struct pd_blocks_frame *frame)
-{
-    const ProtobufCMessage *header = &frame->header->base;
-    size_t bytes = pd_frame_head_bytes(header);
-    unsigned flags = 0;
-    uint64_t sum = 0;
-    if (bytes == 0 || !head_reserve(conn, bytes)) {
-        finish(host, conn, "no memory for a frame of values");
-    } else {
-        if (wants_sum(host, conn)) {
-            struct pd_span body = {(uint8_t *)(uintptr_t)pd_blocks_body(frame), frame->bytes};
-            flags = PD_FRAME_PAYLOAD_SUM;
-            sum = pd_payload_sum(&body, 1);
-        }
-        pd_frame_head_write(conn->head, PD_KIND_BLOCKS, flags, header, (uint32_t)frame->bytes, sum);
-    }
-    conn->head_bytes = bytes;
-    conn->frame = *frame;
-    conn->frame.header = NULL;
-    conn->sent = 0;
-    conn->sending = true;
-    conn->sending_us = host->now_us;
-    host->count.frames_out++;
-}
-
-/* The next frame of values, if there is one and it can be made now. */
-static void fetch_frame(struct pd_host *host, struct pd_host_conn *conn)
-{
-    struct pd_event event = {.kind = PD_EVENT_SEND};
-    struct pd_effects effects;
-    while (!conn->sending && !conn->finished && !pd_link_alone(&conn->peer.cursors)) {
-        pd_arena_reset(&host->arena);
-        step(host, conn, &event, &effects);
-        if (effects.stalled) {
-            conn->stalled = true;
-            return;
-        }
-        if (effects.frame.header != NULL) {
-            begin_frame(host, conn, &effects.frame);
-        }
-    }
-}
-
-static unsigned frame_spans(const struct pd_host_conn *conn, struct pd_span *spans)
-{
-    unsigned count = 0;
-    if (conn->sent < conn->head_bytes) {
-        spans[count++] = (struct pd_span){conn->head + conn->sent, conn->head_bytes - conn->sent};
-    }
-    size_t body_sent = conn->sent > conn->head_bytes ? conn->sent - conn->head_bytes : 0;
-    if (body_sent < conn->frame.bytes) {
-        /* writev only reads from it. */
-        uint8_t *body = (uint8_t *)(uintptr_t)pd_blocks_body(&conn->frame);
-        spans[count++] = (struct pd_span){body + body_sent, conn->frame.bytes - body_sent};
-    }
-    return count;
-}
-
-unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,
-                              struct pd_span ret_spans[PD_HOST_WRITE_SPANS])
-{
-    unsigned count = 0;
-    if (!conn->sending && !conn->stalled) {
-        fetch_frame(host, conn);
-    }
-    if (conn->finished) {
-        return 0;
-    }
-    conn->out_leads = !conn->sending || conn->sent == 0;
-    if (conn->sending && !conn->out_leads) {
-        count = frame_spans(conn, ret_spans);
-    }
-    if (conn->out_end > conn->out_first) {
-        ret_spans[count++] =
-            (struct pd_span){conn->out + conn->out_first, conn->out_end - conn->out_first};
-    }
-    if (conn->sending && conn->out_leads) {
-        count += frame_spans(conn, ret_spans + count);
-    }
-    if (count == 0 && conn->closing) {
-        finish(host, conn, conn->reason);
-    }
-    return count;
-}
-
-static void end_frame(struct pd_host *host, struct pd_host_conn *conn)
-{
-    struct pd_event event = {.kind = PD_EVENT_SENT, .frame = &conn->frame};
-    struct pd_effects effects;
-    conn->sending = false;
-    pd_arena_reset(&host->arena);
-    step(host, conn, &event, &effects);
-}
-
-static size_t frame_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes)
-{
-    size_t left = conn->head_bytes + conn->frame.bytes - conn->sent;
-    size_t take = bytes < left ? bytes : left;
-    conn->sent += take;
-    if (take == left) {
-        end_frame(host, conn);
-    }
-    return bytes - take;
-}
-
-static size_t out_written(struct pd_host_conn *conn, size_t bytes)
-{
-    size_t left = conn->out_end - conn->out_first;
-    size_t take = bytes < left ? bytes : left;
-    conn->out_first += take;
-    if (conn->out_first == conn->out_end) {
-        conn->out_first = conn->out_end = 0;
-        if (conn->out_capacity > OUT_KEPT_BYTES) {
-            free(conn->out);
-            conn->out = NULL;
-            conn->out_capacity = 0;
-        }
-    }
-    return bytes - take;
-}
-
-void pd_host_written(struct pd_host *host, struct pd_host_conn *conn, size_t bytes, uint64_t now_us)
-{
-    host->now_us = now_us;
-    if (conn->out_leads) {
-        bytes = out_written(conn, bytes);
-        if (conn->sending) {
-            bytes = frame_written(host, conn, bytes);
-        }
-    } else {
-        bytes = frame_written(host, conn, bytes);
-        bytes = out_written(conn, bytes);
-    }
-    PD_ASSERT(bytes == 0);
-    if (conn->closing && out_empty(conn)) {
-        finish(host, conn, conn->reason);
-    }
-    retry(host);
+    pd_host_retry(host);
 }
 
 struct pd_host_conn *pd_host_next_active(struct pd_host *host)
@@ -706,9 +422,9 @@ void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t no
     host->now_us = now_us;
     conn->finished = true;
     if (conn->sending) {
-        end_frame(host, conn);
+        pd_host_end_frame(host, conn);
     }
-    step(host, conn, &gone, &effects);
+    pd_host_step(host, conn, &gone, &effects);
     if (conn->held || conn->unplaced) {
         host->waiting--;
     }
@@ -723,7 +439,7 @@ void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t no
     free(conn->head);
     free(conn);
     host->room = true;
-    retry(host);
+    pd_host_retry(host);
 }
 
 /* ---- control ---- */
@@ -745,7 +461,7 @@ static void close_others(struct pd_host *host, const struct pd_message *message,
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
         if (conn != but &&
             pd_peer_holds(&conn->peer, message->model, &message->session, other_nonce)) {
-            finish(host, conn, "a newer connection of its session replaces it");
+            pd_host_finish(host, conn, "a newer connection of its session replaces it");
         }
     }
 }
@@ -775,7 +491,7 @@ void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t 
     switch (message->kind) {
     case PD_MESSAGE_ANSWER:
         if (conn != NULL) {
-            queue_bytes(host, conn, message->bytes, message->byte_count);
+            pd_host_queue_bytes(host, conn, message->bytes, message->byte_count);
             host->count.frames_out++;
         }
         pd_message_destroy(message);
@@ -789,15 +505,15 @@ void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t 
             close_others(host, message, conn);
         }
         pd_arena_reset(&host->arena);
-        step(host, conn, &event, &effects);
+        pd_host_step(host, conn, &event, &effects);
         break;
     default:
         pd_arena_reset(&host->arena);
-        step(host, NULL, &event, &effects);
+        pd_host_step(host, NULL, &event, &effects);
         add_counters(host);
         break;
     }
-    retry(host);
+    pd_host_retry(host);
 }
 
 struct pd_message *pd_host_next_outgoing(struct pd_host *host)
@@ -820,13 +536,13 @@ static void check_times(struct pd_host *host, struct pd_host_conn *conn)
 {
     uint64_t now = host->now_us;
     if (conn->closing && now - conn->closing_us > CLOSING_US) {
-        finish(host, conn, conn->reason);
+        pd_host_finish(host, conn, conn->reason);
     } else if (!conn->peer.greeted && now - conn->opened_us > GREETING_US) {
-        finish(host, conn, "no HELLO within 2 s");
+        pd_host_finish(host, conn, "no HELLO within 2 s");
     } else if (conn->frame_us != 0 && !conn->held && !conn->unplaced && may_read(host, conn) &&
                now - conn->frame_us > frame_limit_us(conn)) {
         host->count.protocol_errors++;
-        finish(host, conn, "a frame did not arrive within its time");
+        pd_host_finish(host, conn, "a frame did not arrive within its time");
     }
     if (conn->out_capacity > 0 && conn->out_first == conn->out_end) {
         free(conn->out);
@@ -850,7 +566,8 @@ static void check_slow_reader(struct pd_host *host, struct pd_host_conn *conn,
     }
     uint64_t since = host->now_us - conn->sending_us;
     if (since > SLOW_AFTER_US && conn->sent < since * SLOW_BYTES_PER_US) {
-        finish(host, conn, "it reads slower than 1 MB/s while others wait for its copy of a block");
+        pd_host_finish(host, conn,
+                       "it reads slower than 1 MB/s while others wait for its copy of a block");
     }
 }
 
@@ -860,7 +577,7 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     struct pd_effects effects;
     host->now_us = now_us;
     pd_arena_reset(&host->arena);
-    step(host, NULL, &event, &effects);
+    pd_host_step(host, NULL, &event, &effects);
     bool waits = host->waiting > 0;
     struct pd_link *link = host->all.next;
     for (; link != &host->all; link = link->next) {
@@ -875,7 +592,7 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     if (!waits) {
         pd_pool_trim(&host->payloads);
     }
-    retry(host);
+    pd_host_retry(host);
     return effects.wake_us;
 }
 
@@ -886,12 +603,12 @@ bool pd_host_drain(struct pd_host *host)
     struct pd_link *link = host->all.next;
     for (; link != &host->all; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
-        if (pd_frame_reader_idle(&conn->reader) && out_empty(conn) &&
+        if (pd_frame_reader_idle(&conn->reader) && pd_host_out_empty(conn) &&
             pd_link_alone(&conn->peer.cursors)) {
-            finish(host, conn, "the daemon is stopping");
+            pd_host_finish(host, conn, "the daemon is stopping");
         } else {
             nothing_left = false;
-            mark_active(host, conn);
+            pd_host_mark(host, conn);
         }
     }
     return nothing_left;
