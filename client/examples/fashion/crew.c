@@ -13,13 +13,45 @@
 
 static volatile sig_atomic_t caught;
 
+/* The crew at work, for the end of this process, wherever that comes about. */
+static struct crew *crew_of_process;
+
 static void on_signal(int number)
 {
     caught = number;
 }
 
-void crew_catch_signals(void)
+static void stop_all(void)
 {
+    for (size_t i = 0; crew_of_process != NULL && i < crew_of_process->count; i++) {
+        if (crew_of_process->members[i].pid > 0) {
+            kill(crew_of_process->members[i].pid, SIGTERM);
+        }
+    }
+    for (size_t i = 0; crew_of_process != NULL && i < crew_of_process->count; i++) {
+        struct crew_member *member = &crew_of_process->members[i];
+        while (member->pid > 0 && waitpid(member->pid, NULL, 0) < 0 && errno == EINTR) {
+        }
+        member->pid = 0;
+    }
+}
+
+void crew_init(struct crew *crew)
+{
+    crew->count = 0;
+    crew_of_process = crew;
+}
+
+void crew_deinit(struct crew *crew)
+{
+    stop_all();
+    crew->count = 0;
+    crew_of_process = NULL;
+}
+
+void crew_prepare(void)
+{
+    atexit(stop_all);
     struct sigaction action = {.sa_handler = on_signal};
     sigaction(SIGINT, &action, NULL);
     sigaction(SIGTERM, &action, NULL);
@@ -48,23 +80,8 @@ void crew_start(struct crew *crew, const char *name, const char *result,
     }
 }
 
-static void stop_all(struct crew *crew)
+static void fail(const struct crew_member *member, int status)
 {
-    for (size_t i = 0; i < crew->count; i++) {
-        if (crew->members[i].pid > 0) {
-            kill(crew->members[i].pid, SIGTERM);
-        }
-    }
-    for (size_t i = 0; i < crew->count; i++) {
-        while (crew->members[i].pid > 0 && waitpid(crew->members[i].pid, NULL, 0) < 0 &&
-               errno == EINTR) {
-        }
-    }
-}
-
-static void fail(struct crew *crew, const struct crew_member *member, int status)
-{
-    stop_all(crew);
     if (WIFSIGNALED(status)) {
         errx(1,
              "\n%s was killed by signal %d (%s): the run is not complete, and its figures would "
@@ -79,7 +96,6 @@ bool crew_poll(struct crew *crew)
 {
     bool running = false;
     if (caught != 0) {
-        stop_all(crew);
         errx(128 + caught, "\nstopped by a signal");
     }
     for (size_t i = 0; i < crew->count; i++) {
@@ -88,7 +104,7 @@ bool crew_poll(struct crew *crew)
         if (member->pid > 0 && waitpid(member->pid, &status, WNOHANG) == member->pid) {
             member->pid = 0;
             if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
-                fail(crew, member, status);
+                fail(member, status);
             }
         }
         running = running || member->pid > 0;

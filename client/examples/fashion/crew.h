@@ -21,15 +21,21 @@ struct crew {
     size_t count;
 };
 
-/* From now on SIGINT and SIGTERM stop the crew instead of just this process: see crew_poll. */
-void crew_catch_signals(void);
+/* Call once: from now on SIGINT, SIGTERM and SIGHUP are seen by crew_poll, and a crew never
+ * outlives this process, unless that is killed. */
+void crew_prepare(void);
+
+/* One crew at a time: it must stay where it is until crew_deinit. */
+void crew_init(struct crew *crew);
+/* Stops those that still run. */
+void crew_deinit(struct crew *crew);
 
 /* Starts a program with arguments that end with NULL. Ends this process if it cannot. */
 void crew_start(struct crew *crew, const char *name, const char *result,
                 const char *const *arguments);
 
-/* Whether any of them still runs. If one failed or a signal came, stops the others, says why and
- * ends this process. Never blocks. */
+/* Whether any of them still runs. If one failed or a signal came, says why and ends this process,
+ * and with it the others. Never blocks. */
 bool crew_poll(struct crew *crew);
 
 /* Takes what a member left behind. Ends this process if there is nothing. */

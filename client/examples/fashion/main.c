@@ -132,12 +132,13 @@ static void follow(struct observer *observer, struct crew *crew, const struct bu
 static void train(const struct settings *settings, const struct images *test,
                   const struct budget *budget, unsigned workers, bool with_local, struct run *run)
 {
-    struct crew crew = {.count = 0};
+    struct crew crew;
     struct observer observer;
     uint64_t versions[FASHION_TENSORS][BLOCKS_MAX];
     char model[64], title[64];
     snprintf(model, sizeof model, "fashion-%u-%d", workers, (int)getpid());
     snprintf(title, sizeof title, with_local ? "%u worker, plain Adam" : "%u workers", workers);
+    crew_init(&crew);
     /* All processes are started before this one opens a client: it holds no thread at a fork. */
     for (unsigned rank = 0; rank < workers; rank++) {
         start_worker(settings, &crew, model, budget, rank, workers);
@@ -153,6 +154,7 @@ static void train(const struct settings *settings, const struct images *test,
     observer_versions(&observer, versions);
     run_gather(run, crew.members, workers, versions);
     observer_close(&observer);
+    crew_deinit(&crew);
 }
 
 static void read_local(const struct settings *settings, struct closing *closing)
@@ -192,7 +194,7 @@ int main(int argc, char **argv)
 
     settings_read(&settings, argc, argv);
     images_load(&test, settings.data, "t10k");
-    crew_catch_signals();
+    crew_prepare();
     closing.optimizer = settings.optimizer;
     closing.shards = settings.shards;
 

@@ -1,0 +1,130 @@
+"""The main job in small: what it counts, what it says when a worker dies or a stranger pushes."""
+
+import json
+import os
+import re
+import signal
+import tempfile
+import unittest
+from subprocess import PIPE
+
+from daemon import Daemon
+
+KEYS = {"accuracy_async", "accuracy_one_worker", "accuracy_local", "seconds", "pushes",
+        "bytes_pushed", "bytes_pulled", "staleness_mean", "staleness_p99", "workers", "shards",
+        "optimizer", "lost", "doubled"}
+MODEL_BYTES = 4 * (784 * 128 + 128 + 128 * 10 + 10)
+PROGRESS = re.compile(r"pushes/s")
+
+
+def children_of(pid):
+    """The processes it has started and that still run."""
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as file:
+        return [int(child) for child in file.read().split()]
+
+
+def is_running(pid):
+    """Neither gone nor waiting to be collected."""
+    try:
+        with open(f"/proc/{pid}/stat", encoding="ascii") as file:
+            return file.read().rsplit(")", 1)[1].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class FashionTest(unittest.TestCase):
+    """Short runs of the program that deploy/quickstart starts."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.daemon = Daemon()
+        cls.addClassCleanup(lambda: cls.daemon.stop())
+
+    def setUp(self):
+        folder = tempfile.TemporaryDirectory()
+        self.addCleanup(folder.cleanup)
+        self.folder = folder.name
+
+    def long_run(self):
+        """One that only ends by what a test does to it, once it is known to train."""
+        process = self.daemon.start("fashion", "--scratch", self.folder, "--workers", "2",
+                                    "--epochs", "1000", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        for line in process.stdout:
+            if PROGRESS.search(line):
+                return process
+        self.fail("it never trained: " + process.stderr.read())
+
+    def test_a_short_run_counts_every_push_once(self):
+        path = os.path.join(self.folder, "out.json")
+        done = self.daemon.run("fashion", "--scratch", self.folder, "--workers", "3", "--shards",
+                               "2", "--epochs", "0.3", "--json", path)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        with open(path, encoding="utf-8") as file:
+            table = json.load(file)
+        self.assertEqual(set(table), KEYS)
+        pushes = int(0.3 * 937)
+        self.assertEqual(table["pushes"], pushes)
+        self.assertEqual(table["bytes_pushed"], pushes * MODEL_BYTES)
+        self.assertGreaterEqual(table["bytes_pulled"], pushes * MODEL_BYTES)
+        self.assertEqual((table["lost"], table["doubled"]), (0, 0))
+        self.assertEqual((table["workers"], table["shards"], table["optimizer"]), (3, 2, "adam"))
+        self.assertGreater(table["staleness_p99"], 0)
+        for key in ("accuracy_async", "accuracy_one_worker", "accuracy_local"):
+            self.assertGreater(table[key], 60.0, key)
+        # No progress is drawn over itself where nobody watches.
+        self.assertNotIn("\r", done.stdout)
+
+    def test_pushes_of_a_stranger_show_as_doubled(self):
+        process = self.daemon.start("fashion", "--scratch", self.folder, "--workers", "1",
+                                    "--seconds", "3", stdout=PIPE, stderr=PIPE)
+        self.addCleanup(process.stdout.close)
+        self.addCleanup(process.stderr.close)
+        for line in process.stdout:
+            if PROGRESS.search(line):
+                break
+        stranger = self.daemon.run("fashion-worker", "--model", f"fashion-1-{process.pid}",
+                                   "--pushes", "7")
+        self.assertEqual(stranger.returncode, 0, stranger.stderr)
+        process.stdout.read()
+        said = process.stderr.read()
+        self.assertEqual(process.wait(), 1)
+        # Five blocks, seven times.
+        self.assertIn("0 pushes lost, 35 doubled", said)
+
+    def test_a_killed_worker_ends_the_run_with_a_clear_error(self):
+        process = self.long_run()
+        workers = children_of(process.pid)
+        self.assertEqual(len(workers), 2)
+        os.kill(workers[0], signal.SIGKILL)
+        said = process.stderr.read()
+        self.assertEqual(process.wait(), 1)
+        self.assertIn("was killed by signal 9", said)
+        self.assertFalse(is_running(workers[1]))
+
+    def test_a_signal_stops_the_workers_too(self):
+        process = self.long_run()
+        workers = children_of(process.pid)
+        process.send_signal(signal.SIGTERM)
+        process.stderr.read()
+        self.assertEqual(process.wait(), 128 + signal.SIGTERM)
+        self.assertFalse(any(is_running(worker) for worker in workers))
+
+    def test_too_low_an_accuracy_fails(self):
+        done = self.daemon.run("fashion", "--scratch", self.folder, "--workers", "1", "--epochs",
+                               "0.1", "--at-least", "99")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("is below 99.00 %", done.stderr)
+
+    def test_wrong_options_are_named(self):
+        for arguments, word in ((["--workers", "0"], "--workers 0"),
+                                (["--optimizer", "nosuch"], "nosuch"),
+                                (["--epochs", "many"], "--epochs many")):
+            done = self.daemon.run("fashion", "--scratch", self.folder, *arguments)
+            self.assertEqual(done.returncode, 2)
+            self.assertIn(word, done.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
