@@ -4,7 +4,7 @@
 
 #include <stddef.h>
 
-#include "client/include/paramd.h"
+#include <paramd.h>
 
 struct recipe {
     const char *optimizer;

@@ -5,7 +5,7 @@
 
 #include "client/examples/fashion/network.h"
 #include "client/examples/recipes.h"
-#include "client/include/paramd.h"
+#include <paramd.h>
 
 enum { FASHION_TENSORS = 4, FASHION_TIMEOUT_MS = 30000 };
 

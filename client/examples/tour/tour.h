@@ -5,7 +5,7 @@
 
 #include <stdio.h>
 
-#include "client/include/paramd.h"
+#include <paramd.h>
 
 enum { TOUR_TIMEOUT_MS = 30000, TOUR_HYPERS_MAX = 4 };
 
