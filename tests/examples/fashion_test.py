@@ -2,7 +2,6 @@
 
 import json
 import os
-import re
 import signal
 import tempfile
 import unittest
@@ -14,7 +13,6 @@ KEYS = {"accuracy_async", "accuracy_one_worker", "accuracy_local", "seconds", "p
         "bytes_pushed", "bytes_pulled", "staleness_mean", "staleness_p99", "workers", "shards",
         "optimizer", "lost", "doubled"}
 MODEL_BYTES = 4 * (784 * 128 + 128 + 128 * 10 + 10)
-PROGRESS = re.compile(r"pushes/s")
 
 
 def children_of(pid):
@@ -45,14 +43,14 @@ class FashionTest(unittest.TestCase):
         self.addCleanup(folder.cleanup)
         self.folder = folder.name
 
-    def long_run(self):
-        """One that only ends by what a test does to it, once it is known to train."""
-        process = self.daemon.start("fashion", "--scratch", self.folder, "--workers", "2",
-                                    "--epochs", "1000", stdout=PIPE, stderr=PIPE)
+    def training(self, *arguments):
+        """A run that is known to be at work."""
+        process = self.daemon.start("fashion", "--scratch", self.folder, *arguments, stdout=PIPE,
+                                    stderr=PIPE)
         self.addCleanup(process.stdout.close)
         self.addCleanup(process.stderr.close)
         for line in process.stdout:
-            if PROGRESS.search(line):
+            if "pushes/s" in line:
                 return process
         self.fail("it never trained: " + process.stderr.read())
 
@@ -77,15 +75,10 @@ class FashionTest(unittest.TestCase):
         self.assertNotIn("\r", done.stdout)
 
     def test_pushes_of_a_stranger_show_as_doubled(self):
-        process = self.daemon.start("fashion", "--scratch", self.folder, "--workers", "1",
-                                    "--seconds", "3", stdout=PIPE, stderr=PIPE)
-        self.addCleanup(process.stdout.close)
-        self.addCleanup(process.stderr.close)
-        for line in process.stdout:
-            if PROGRESS.search(line):
-                break
+        process = self.training("--workers", "1", "--seconds", "3")
+        # 400 pushes a second are what fashion expects at first: another schedule would be refused.
         stranger = self.daemon.run("fashion-worker", "--model", f"fashion-1-{process.pid}",
-                                   "--pushes", "7")
+                                   "--schedule", "1200", "--pushes", "7")
         self.assertEqual(stranger.returncode, 0, stranger.stderr)
         process.stdout.read()
         said = process.stderr.read()
@@ -94,7 +87,7 @@ class FashionTest(unittest.TestCase):
         self.assertIn("0 pushes lost, 35 doubled", said)
 
     def test_a_killed_worker_ends_the_run_with_a_clear_error(self):
-        process = self.long_run()
+        process = self.training("--workers", "2", "--epochs", "1000")
         workers = children_of(process.pid)
         self.assertEqual(len(workers), 2)
         os.kill(workers[0], signal.SIGKILL)
@@ -104,7 +97,7 @@ class FashionTest(unittest.TestCase):
         self.assertFalse(is_running(workers[1]))
 
     def test_a_signal_stops_the_workers_too(self):
-        process = self.long_run()
+        process = self.training("--workers", "2", "--epochs", "1000")
         workers = children_of(process.pid)
         process.send_signal(signal.SIGTERM)
         process.stderr.read()
