@@ -67,6 +67,7 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
                    size_t elements)
 {
     const struct pd_constants k = *constants;
+    const float below = -k.lambda1;
     (void)unused2;
     for (size_t i = 0; i < elements; i++) {
         float gi = k.scale * g[i] + k.l2 * p[i];
@@ -76,8 +77,8 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
         float sigma =
             (root - root_before) * k.inverse_lr + (root_before + k.beta) * k.inverse_change;
         float zi = z[i] + (gi - sigma * p[i]);
-        float beyond = zi > 0.0f ? zi - k.lambda1 : zi + k.lambda1;
-        float solution = -beyond / ((k.beta + root) * k.inverse_lr + k.lambda2);
+        float within = (zi > 0.0f ? k.lambda1 : below) - zi;
+        float solution = within / ((k.beta + root) * k.inverse_lr + k.lambda2);
         n[i] = ni;
         z[i] = zi;
         p[i] = fabsf(zi) <= k.lambda1 ? 0.0f : solution;

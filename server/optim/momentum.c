@@ -30,7 +30,7 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
         float gi = k.scale * g[i] + k.l2 * p[i];
         float bi = k.keep1 * b[i] + k.gain1 * gi;
         b[i] = bi;
-        p[i] = k.decay * p[i] - k.rate * bi;
+        p[i] = pd_fused(-k.rate, bi, k.decay * p[i]);
     }
 }
 

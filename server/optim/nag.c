@@ -29,7 +29,7 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
         float gi = k.scale * g[i] + k.l2 * p[i];
         float bi = k.keep1 * b[i] + gi;
         b[i] = bi;
-        p[i] = k.decay * p[i] - k.rate * (gi + k.keep1 * bi);
+        p[i] = pd_fused(-k.rate, pd_fused(k.keep1, bi, gi), k.decay * p[i]);
     }
 }
 

@@ -65,7 +65,7 @@ static inline float one(const struct pd_constants *k, float p, float *v, float *
     if (with_momentum) {
         float bi = k->keep1 * *b + gi / root;
         *b = bi;
-        return k->decay * p - k->rate * bi;
+        return pd_fused(-k->rate, bi, k->decay * p);
     }
     return k->decay * p - k->rate * gi / root;
 }

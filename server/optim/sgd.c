@@ -24,7 +24,7 @@ static void update(const struct pd_constants *constants, float *restrict p, floa
     (void)unused2;
     for (size_t i = 0; i < n; i++) {
         float gi = k.scale * g[i] + k.l2 * p[i];
-        p[i] = k.decay * p[i] - k.rate * gi;
+        p[i] = pd_fused(-k.rate, gi, k.decay * p[i]);
     }
 }
 

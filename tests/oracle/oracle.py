@@ -106,13 +106,13 @@ class Ftrl:
 
 # (optimizer, what makes the oracle, its options). They are ours too; betas become beta1, beta2.
 SETS = [
-    ("sgd", sgd, dict(lr=0.05)),
+    ("sgd", sgd, dict(lr=0.1)),
     ("sgd", sgd, dict(lr=0.01, weight_decay=0.01)),
     ("sgd", sgd, dict(lr=1e-3, weight_decay=0.5, maximize=True)),
-    ("momentum", sgd, dict(lr=0.01, momentum=0.9)),
+    ("momentum", sgd, dict(lr=0.1, momentum=0.9)),
     ("momentum", sgd, dict(lr=0.01, momentum=0.5, dampening=0.3, weight_decay=0.01)),
     ("momentum", sgd, dict(lr=1e-3, momentum=0.99, maximize=True)),
-    ("nag", nag, dict(lr=0.01, momentum=0.9)),
+    ("nag", nag, dict(lr=0.1, momentum=0.9)),
     ("nag", nag, dict(lr=0.01, momentum=0.5, weight_decay=0.01)),
     ("nag", nag, dict(lr=1e-3, momentum=0.99, maximize=True)),
     ("adagrad", adagrad, dict()),
@@ -230,7 +230,8 @@ def main():
     failed = 0
     begin = time.monotonic()
     print(f"{total} elements in {len(SIZES)} sizes from 1 to {max(SIZES)}, {STEPS} steps")
-    print(f"{'optimizer':<10}{'our RMS':>10}{'torch RMS':>10}{'ratio':>7}{'difference':>12} options")
+    print(f"{'optimizer':<10}{'our RMS':>10}{'torch RMS':>10}{'ratio':>7}{'difference':>12}",
+          "options")
     with tempfile.TemporaryDirectory() as folder:
         gradients = {steady: make_gradients(total, steady) for steady in (False, True)}
         for steady, rounds in gradients.items():

@@ -162,4 +162,5 @@ void reference_update(const struct reference *r, struct element *e, double g, in
         e->p *= 1 - r->lr * r->decoupled_weight_decay;
     }
     r->rule->update(r, e, g, t);
+    e->reach = fmax(e->reach, fabs(e->p));
 }

@@ -15,9 +15,10 @@ struct reference {
 
 struct reference reference_of(const struct setting *setting);
 
-/* One element: its weight and whatever its optimizer remembers. Begins as {p, all else 0}. */
+/* One element: its weight, whatever its optimizer remembers, and the largest |p| on its way, which
+ * is what f32 rounds in proportion to. Begins as {p, all else 0}. */
 struct element {
-    double p, a, b, c;
+    double p, a, b, c, reach;
 };
 
 /* Update number t, from 1. */

@@ -137,11 +137,12 @@ uint64_t random_word(uint64_t *state)
 
 double random_normal(uint64_t *state)
 {
-    double sum = -6.0;
-    for (int i = 0; i < 12; i++) {
-        sum += (double)(random_word(state) >> 11) * 0x1p-53;
+    uint64_t word = random_word(state);
+    double sum = 0;
+    for (; word != 0; word >>= 16) {
+        sum += (double)(word & 0xffffu) * 0x1p-16;
     }
-    return sum;
+    return (sum - 2.0) * sqrt(3.0);
 }
 
 float random_extreme(uint64_t *state)

@@ -45,7 +45,7 @@ enum paramd_status push_f32(const struct group *group, struct pd_optim_block *bl
 
 /* splitmix64: the same numbers everywhere. */
 uint64_t random_word(uint64_t *state);
-/* Roughly normal: mean 0, variance 1, within +-6. */
+/* Roughly normal: mean 0, variance 1, within +-3.5. */
 double random_normal(uint64_t *state);
 /* From a list of what is hard: zeros of both signs, denormals, 1e+-30, up to 1e17; with random
  * signs. */
