@@ -1,0 +1,597 @@
+/* The loop and its streams. A stream lives from the core's wish for a connection to its end:
+ *
+ *     RESOLVING -> CONNECTING (one address after the other) -> OPEN -> closing
+ *
+ * A failure at any point is told to the core, which decides when to try again. */
+#include "client/net/transport.h"
+
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+#include <uv.h>
+
+#include "client/net/address.h"
+
+enum {
+    SPANS_MAX = 256,
+    TURN_BYTES_MAX = 8 * 1024 * 1024 /* moved for one stream before others have their turn */
+};
+
+enum stream_state { RESOLVING, CONNECTING, OPEN };
+
+struct stream {
+    struct pd_transport *transport;
+    unsigned link;
+    enum stream_state state;
+    bool closing;   /* waits for libuv to let go of it */
+    bool resolving; /* libuv still holds request */
+    bool polling;   /* poll is initialised */
+    int events;
+    int fd;
+    uv_getaddrinfo_t request;
+    uv_poll_t poll;
+    struct addrinfo *addresses;
+    struct addrinfo *next_address;
+};
+
+struct pd_transport {
+    uv_loop_t loop;
+    uv_async_t wake;
+    uv_timer_t timer;    /* the core's next wake */
+    uv_timer_t deadline; /* of pd_transport_run */
+    bool stopping;       /* guarded by mutex */
+    struct pd_client *core;
+    pthread_mutex_t *mutex;
+    void (*after)(void *arg);
+    void *arg;
+    struct pd_address address;
+    char address_text[300];
+    unsigned failures; /* whole attempts: the next begins with the next address */
+    struct stream *streams[PD_SHARDS_MAX];
+};
+
+uint64_t pd_transport_now_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+/* ---- The end of a stream ---- */
+
+static void stream_free(struct stream *stream)
+{
+    if (stream->addresses != NULL) {
+        freeaddrinfo(stream->addresses);
+    }
+    free(stream);
+}
+
+static void poll_closed(uv_handle_t *handle)
+{
+    struct stream *stream = handle->data;
+    stream->polling = false;
+    if (!stream->resolving) {
+        stream_free(stream);
+    }
+}
+
+static void fd_close(struct stream *stream)
+{
+    if (stream->fd >= 0) {
+        (void)close(stream->fd);
+        stream->fd = -1;
+    }
+}
+
+/* The core knows already. */
+static void stream_close(struct stream *stream)
+{
+    stream->transport->streams[stream->link] = NULL;
+    stream->closing = true;
+    if (stream->resolving) {
+        (void)uv_cancel((uv_req_t *)&stream->request);
+    }
+    if (stream->polling) {
+        uv_close((uv_handle_t *)&stream->poll, poll_closed);
+        fd_close(stream);
+        return;
+    }
+    fd_close(stream);
+    if (!stream->resolving) {
+        stream_free(stream);
+    }
+}
+
+static void stream_failed(struct stream *stream, const char *what, const char *why)
+{
+    struct pd_transport *transport = stream->transport;
+    char text[PD_CALL_TEXT_BYTES];
+    (void)snprintf(text, sizeof text, "%s %s: %s", what, transport->address_text, why);
+    unsigned link = stream->link;
+    transport->failures += stream->state != OPEN;
+    stream_close(stream);
+    pd_client_disconnected(transport->core, link, text, pd_transport_now_us());
+}
+
+/* ---- An open stream ---- */
+
+static size_t to_iovecs(const struct pd_span *spans, size_t count, struct iovec *ret_iovecs)
+{
+    size_t bytes = 0;
+    for (size_t i = 0; i < count; i++) {
+        ret_iovecs[i] = (struct iovec){.iov_base = spans[i].data, .iov_len = spans[i].bytes};
+        bytes += spans[i].bytes;
+    }
+    return bytes;
+}
+
+/* False: the stream is closed. */
+static bool stream_read(struct stream *stream)
+{
+    struct pd_span spans[SPANS_MAX];
+    struct iovec iovecs[SPANS_MAX];
+    for (size_t moved = 0; moved < TURN_BYTES_MAX;) {
+        size_t count =
+            pd_client_read_target(stream->transport->core, stream->link, spans, SPANS_MAX);
+        if (count == 0) {
+            return true; /* the core has given this connection up */
+        }
+        size_t wanted = to_iovecs(spans, count, iovecs);
+        ssize_t bytes = readv(stream->fd, iovecs, (int)count);
+        if (bytes > 0) {
+            pd_client_received(stream->transport->core, stream->link, (size_t)bytes,
+                               pd_transport_now_us());
+            moved += (size_t)bytes;
+            if ((size_t)bytes < wanted) {
+                return true;
+            }
+        } else if (bytes == 0) {
+            stream_failed(stream, "lost the connection to", "the daemon closed it");
+            return false;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            return true;
+        } else if (errno != EINTR) {
+            stream_failed(stream, "lost the connection to", strerror(errno));
+            return false;
+        }
+    }
+    return true;
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events);
+
+static void stream_watch(struct stream *stream, int events)
+{
+    if (events == stream->events) {
+        return;
+    }
+    stream->events = events;
+    int result = uv_poll_start(&stream->poll, events, on_poll);
+    if (result != 0) {
+        stream_failed(stream, "cannot watch the connection to", uv_strerror(result));
+    }
+}
+
+static void stream_write(struct stream *stream)
+{
+    struct pd_span spans[SPANS_MAX];
+    struct iovec iovecs[SPANS_MAX];
+    bool more = false;
+    size_t moved = 0;
+    for (;;) {
+        size_t count = pd_client_write_source(stream->transport->core, stream->link, spans,
+                                              SPANS_MAX, pd_transport_now_us());
+        if (count == 0) {
+            break;
+        }
+        more = moved >= TURN_BYTES_MAX;
+        if (more) {
+            break;
+        }
+        size_t wanted = to_iovecs(spans, count, iovecs);
+        struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
+        ssize_t bytes = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        if (bytes >= 0) {
+            pd_client_written(stream->transport->core, stream->link, (size_t)bytes,
+                              pd_transport_now_us());
+            moved += (size_t)bytes;
+            more = (size_t)bytes < wanted;
+        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            more = true;
+        } else if (errno != EINTR) {
+            stream_failed(stream, "lost the connection to", strerror(errno));
+            return;
+        }
+        if (more) {
+            break;
+        }
+    }
+    stream_watch(stream, UV_READABLE | (more ? UV_WRITABLE : 0));
+}
+
+/* ---- Connecting ---- */
+
+/* Both ends on one host: payload sums would guard against nothing but this host's own memory. */
+static bool is_local(int fd)
+{
+    struct sockaddr_storage own = {0};
+    struct sockaddr_storage peer = {0};
+    socklen_t own_bytes = sizeof own;
+    socklen_t peer_bytes = sizeof peer;
+    if (getsockname(fd, (struct sockaddr *)&own, &own_bytes) != 0 ||
+        getpeername(fd, (struct sockaddr *)&peer, &peer_bytes) != 0) {
+        return false;
+    }
+    if (peer.ss_family == AF_INET) {
+        const struct sockaddr_in *a = (const struct sockaddr_in *)&own;
+        const struct sockaddr_in *b = (const struct sockaddr_in *)&peer;
+        return a->sin_addr.s_addr == b->sin_addr.s_addr;
+    }
+    if (peer.ss_family == AF_INET6) {
+        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)&own;
+        const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)&peer;
+        return memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
+    }
+    return peer.ss_family == AF_UNIX;
+}
+
+static void stream_opened(struct stream *stream)
+{
+    stream->state = OPEN;
+    pd_client_connected(stream->transport->core, stream->link, is_local(stream->fd),
+                        pd_transport_now_us());
+}
+
+/* Starts to connect; 0, or an errno. */
+static int connect_to(struct stream *stream, int family, const struct sockaddr *address,
+                      socklen_t bytes)
+{
+    stream->fd = socket(family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (stream->fd < 0) {
+        return errno;
+    }
+    if (family != AF_UNIX) {
+        int on = 1;
+        (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    }
+    int result = connect(stream->fd, address, bytes) == 0 ? 0 : errno;
+    if (result != 0 && result != EINPROGRESS) {
+        fd_close(stream);
+        return result;
+    }
+    stream->state = CONNECTING;
+    if (uv_poll_init(&stream->transport->loop, &stream->poll, stream->fd) != 0) {
+        fd_close(stream);
+        return ENOMEM;
+    }
+    stream->poll.data = stream;
+    stream->polling = true;
+    stream->events = 0;
+    stream_watch(stream, UV_WRITABLE);
+    return 0;
+}
+
+static void connect_unix(struct stream *stream)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    (void)snprintf(address.sun_path, sizeof address.sun_path, "%.*s",
+                   (int)sizeof address.sun_path - 1, stream->transport->address.host);
+    int error = connect_to(stream, AF_UNIX, (const struct sockaddr *)&address, sizeof address);
+    if (error != 0) {
+        stream_failed(stream, "cannot connect to", strerror(error));
+    }
+}
+
+static void connect_next(struct stream *stream)
+{
+    int error = EHOSTUNREACH;
+    while (stream->next_address != NULL) {
+        struct addrinfo *address = stream->next_address;
+        stream->next_address = address->ai_next;
+        error = connect_to(stream, address->ai_family, address->ai_addr, address->ai_addrlen);
+        if (error == 0) {
+            return;
+        }
+    }
+    stream_failed(stream, "cannot connect to", strerror(error));
+}
+
+static void addresses_known(struct stream *stream, struct addrinfo *addresses)
+{
+    unsigned count = 0;
+    for (struct addrinfo *at = addresses; at != NULL; at = at->ai_next) {
+        count++;
+    }
+    /* An address that swallows packets fails by the core's time limit, all others at once: begin
+     * elsewhere then. */
+    unsigned skip = count > 0 ? stream->transport->failures % count : 0;
+    stream->addresses = addresses;
+    stream->next_address = addresses;
+    while (skip-- > 0) {
+        stream->next_address = stream->next_address->ai_next;
+    }
+    connect_next(stream);
+}
+
+static void pump(struct pd_transport *transport);
+
+static void enter(struct pd_transport *transport)
+{
+    (void)pthread_mutex_lock(transport->mutex);
+}
+
+/* Every callback ends with it: does what the core wants now, then lets the owner look. */
+static void leave(struct pd_transport *transport)
+{
+    pump(transport);
+    (void)pthread_mutex_unlock(transport->mutex);
+    transport->after(transport->arg);
+}
+
+static void on_resolved(uv_getaddrinfo_t *request, int status, struct addrinfo *addresses)
+{
+    struct stream *stream = request->data;
+    struct pd_transport *transport = stream->transport;
+    stream->resolving = false;
+    if (stream->closing) {
+        stream->addresses = addresses;
+        stream_free(stream);
+        return;
+    }
+    enter(transport);
+    if (status != 0) {
+        stream_failed(stream, "cannot resolve", uv_strerror(status));
+    } else {
+        addresses_known(stream, addresses);
+    }
+    leave(transport);
+}
+
+static void stream_open(struct pd_transport *transport, unsigned link)
+{
+    struct stream *stream = calloc(1, sizeof *stream);
+    if (stream == NULL) {
+        pd_client_disconnected(transport->core, link, "this process is out of memory",
+                               pd_transport_now_us());
+        return;
+    }
+    stream->transport = transport;
+    stream->link = link;
+    stream->fd = -1;
+    stream->request.data = stream;
+    transport->streams[link] = stream;
+    if (transport->address.is_unix) {
+        connect_unix(stream);
+        return;
+    }
+    /* Numbers need no resolver, which would start libuv's threads. */
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM,
+                             .ai_flags = AI_NUMERICHOST | AI_NUMERICSERV};
+    struct addrinfo *addresses = NULL;
+    if (getaddrinfo(transport->address.host, transport->address.port, &hints, &addresses) == 0) {
+        addresses_known(stream, addresses);
+        return;
+    }
+    hints.ai_flags = AI_NUMERICSERV | AI_ADDRCONFIG;
+    int result = uv_getaddrinfo(&transport->loop, &stream->request, on_resolved,
+                                transport->address.host, transport->address.port, &hints);
+    if (result != 0) {
+        stream_failed(stream, "cannot resolve", uv_strerror(result));
+        return;
+    }
+    stream->resolving = true;
+}
+
+/* An address refused: on to the next with a stream of its own, since libuv lets go of a descriptor
+ * only later. */
+static void connect_failed(struct stream *stream, const char *why)
+{
+    struct pd_transport *transport = stream->transport;
+    if (stream->next_address == NULL) {
+        stream_failed(stream, "cannot connect to", why);
+        return;
+    }
+    struct stream *next = calloc(1, sizeof *next);
+    if (next == NULL) {
+        stream_failed(stream, "cannot connect to", "this process is out of memory");
+        return;
+    }
+    next->transport = transport;
+    next->link = stream->link;
+    next->fd = -1;
+    next->request.data = next;
+    next->addresses = stream->addresses;
+    next->next_address = stream->next_address;
+    stream->addresses = NULL;
+    stream_close(stream);
+    transport->streams[next->link] = next;
+    connect_next(next);
+}
+
+static void connect_result(struct stream *stream)
+{
+    int error = 0;
+    socklen_t bytes = sizeof error;
+    if (getsockopt(stream->fd, SOL_SOCKET, SO_ERROR, &error, &bytes) != 0) {
+        error = errno;
+    }
+    if (error != 0) {
+        connect_failed(stream, strerror(error));
+    } else {
+        stream_opened(stream);
+    }
+}
+
+static void on_poll(uv_poll_t *poll, int status, int events)
+{
+    struct stream *stream = poll->data;
+    struct pd_transport *transport = stream->transport;
+    enter(transport);
+    if (!stream->closing) {
+        if (stream->state == CONNECTING) {
+            connect_result(stream);
+        } else if ((events & UV_READABLE) != 0 || status != 0) {
+            /* What broke it is told by reading; libuv only knows that something did, and polls no
+             * more. */
+            if (stream_read(stream) && status != 0) {
+                stream_failed(stream, "lost the connection to", uv_strerror(status));
+            }
+        }
+    }
+    leave(transport);
+}
+
+/* ---- The loop ---- */
+
+static void on_timer(uv_timer_t *timer)
+{
+    enter(timer->data);
+    leave(timer->data);
+}
+
+static void on_wake(uv_async_t *wake)
+{
+    struct pd_transport *transport = wake->data;
+    enter(transport);
+    if (transport->stopping) {
+        uv_stop(&transport->loop);
+    }
+    leave(transport);
+}
+
+static void on_deadline(uv_timer_t *timer)
+{
+    (void)timer; /* ending the loop's turn is all it is for */
+}
+
+static void set_timer(struct pd_transport *transport, uint64_t wake_us)
+{
+    if (wake_us == PD_NEVER) {
+        (void)uv_timer_stop(&transport->timer);
+        return;
+    }
+    uint64_t now_us = pd_transport_now_us();
+    uint64_t wait_us = wake_us > now_us ? wake_us - now_us : 0;
+    uv_update_time(&transport->loop);
+    (void)uv_timer_start(&transport->timer, on_timer, wait_us / 1000 + 1, 0);
+}
+
+static void do_wishes(struct pd_transport *transport)
+{
+    unsigned link;
+    while (pd_client_close_wanted(transport->core, &link)) {
+        if (transport->streams[link] != NULL) {
+            transport->failures += transport->streams[link]->state != OPEN;
+            stream_close(transport->streams[link]);
+        }
+    }
+    while (pd_client_connect_wanted(transport->core, &link)) {
+        stream_open(transport, link);
+    }
+}
+
+static void pump(struct pd_transport *transport)
+{
+    (void)pd_client_tick(transport->core, pd_transport_now_us());
+    do_wishes(transport);
+    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+        if (transport->streams[i] != NULL && transport->streams[i]->state == OPEN) {
+            stream_write(transport->streams[i]);
+        }
+    }
+    set_timer(transport, pd_client_tick(transport->core, pd_transport_now_us()));
+}
+
+void pd_transport_loop(struct pd_transport *transport)
+{
+    enter(transport);
+    bool stopping = transport->stopping;
+    leave(transport);
+    if (!stopping) {
+        (void)uv_run(&transport->loop, UV_RUN_DEFAULT);
+    }
+}
+
+void pd_transport_stop(struct pd_transport *transport)
+{
+    (void)pthread_mutex_lock(transport->mutex);
+    transport->stopping = true;
+    (void)pthread_mutex_unlock(transport->mutex);
+    pd_transport_wake(transport);
+}
+
+void pd_transport_wake(struct pd_transport *transport)
+{
+    (void)uv_async_send(&transport->wake);
+}
+
+void pd_transport_run(struct pd_transport *transport, uint64_t timeout_us)
+{
+    enter(transport);
+    leave(transport);
+    if (timeout_us != PD_NEVER && timeout_us > 0) {
+        uv_update_time(&transport->loop);
+        (void)uv_timer_start(&transport->deadline, on_deadline, (timeout_us + 999) / 1000, 0);
+    }
+    (void)uv_run(&transport->loop, timeout_us == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    (void)uv_timer_stop(&transport->deadline);
+}
+
+int pd_transport_create(const char *address, struct pd_client *core, pthread_mutex_t *mutex,
+                        void (*after)(void *arg), void *arg, struct pd_transport **ret_transport)
+{
+    struct pd_transport *transport = calloc(1, sizeof *transport);
+    if (transport == NULL) {
+        return PARAMD_NO_MEMORY;
+    }
+    if (!pd_address_parse(address, &transport->address)) {
+        free(transport);
+        return PARAMD_INVALID;
+    }
+    (void)snprintf(transport->address_text, sizeof transport->address_text, "%s", address);
+    transport->core = core;
+    transport->mutex = mutex;
+    transport->after = after;
+    transport->arg = arg;
+    if (uv_loop_init(&transport->loop) != 0) {
+        free(transport);
+        return PARAMD_NO_MEMORY;
+    }
+    if (uv_async_init(&transport->loop, &transport->wake, on_wake) != 0) {
+        (void)uv_loop_close(&transport->loop);
+        free(transport);
+        return PARAMD_NO_MEMORY;
+    }
+    (void)uv_timer_init(&transport->loop, &transport->timer);
+    (void)uv_timer_init(&transport->loop, &transport->deadline);
+    transport->wake.data = transport;
+    transport->timer.data = transport;
+    *ret_transport = transport;
+    return PARAMD_OK;
+}
+
+void pd_transport_destroy(struct pd_transport *transport)
+{
+    if (transport == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+        if (transport->streams[i] != NULL) {
+            stream_close(transport->streams[i]);
+        }
+    }
+    uv_close((uv_handle_t *)&transport->wake, NULL);
+    uv_close((uv_handle_t *)&transport->timer, NULL);
+    uv_close((uv_handle_t *)&transport->deadline, NULL);
+    transport->after = NULL;
+    (void)uv_run(&transport->loop, UV_RUN_DEFAULT);
+    (void)uv_loop_close(&transport->loop);
+    free(transport);
+}
