@@ -1,0 +1,51 @@
+/* paramctl: looks at a running paramd, and steers it. A client of the public library like any
+ * other. */
+#include <errno.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/ctl/ctl.h"
+
+static enum pd_ctl_exit run(struct pd_ctl *ctl)
+{
+    if (ctl->version) {
+        (void)printf("paramctl %s\n", paramd_version());
+        return PD_CTL_OK;
+    }
+    if (ctl->help) {
+        if (ctl->command != NULL) {
+            pd_ctl_print_command_help(ctl->command);
+        } else {
+            pd_ctl_print_help();
+        }
+        return PD_CTL_OK;
+    }
+    /* One call after the other needs no thread. */
+    struct paramd_options options = {
+        .address = ctl->address, .name = "paramctl", .no_thread = true};
+    int status = paramd_open(&options, &ctl->client);
+    if (status == PARAMD_INVALID) {
+        return pd_ctl_bad_usage("%s", paramd_error());
+    }
+    if (status != PARAMD_OK) {
+        return pd_ctl_failed(ctl, status);
+    }
+    enum pd_ctl_exit outcome = ctl->command->run(ctl);
+    paramd_close(ctl->client);
+    return outcome;
+}
+
+int main(int argc, char **argv)
+{
+    struct pd_ctl ctl;
+    enum pd_ctl_exit outcome = pd_ctl_read_options(argc, argv, &ctl);
+    if (outcome == PD_CTL_OK) {
+        outcome = run(&ctl);
+    }
+    /* A full disk or a closed pipe shows at the latest here. */
+    if (fflush(stdout) != 0 || ferror(stdout) != 0) {
+        (void)fprintf(stderr, "paramctl: the result could not be written: %s\n", strerror(errno));
+        return PD_CTL_FAILED;
+    }
+    return (int)outcome;
+}

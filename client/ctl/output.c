@@ -1,0 +1,103 @@
+/* What all commands print alike: error sentences, JSON documents and the parts they share. */
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "client/ctl/ctl.h"
+
+/* Whole numbers up to here have an exact double. */
+#define EXACT_MAX 9007199254740992.0
+
+enum pd_ctl_exit pd_ctl_bad_usage(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    (void)fputs("paramctl: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+    va_end(args);
+    return PD_CTL_USAGE;
+}
+
+enum pd_ctl_exit pd_ctl_failed(const struct pd_ctl *ctl, int status)
+{
+    const char *next = "";
+    switch (status) {
+    case PARAMD_NOT_FOUND:
+        next = "; paramctl models lists the models, paramctl tensors MODEL its groups";
+        break;
+    case PARAMD_TIMEOUT:
+    case PARAMD_UNREACHABLE:
+        (void)fprintf(stderr,
+                      "paramctl: %s; see that paramd runs and listens on %s, or give another "
+                      "--address or a longer --timeout\n",
+                      paramd_error(), ctl->address);
+        return PD_CTL_FAILED;
+    default:
+        if (paramd_status_retryable(status)) {
+            next = "; try again";
+        }
+        break;
+    }
+    (void)fprintf(stderr, "paramctl: %s%s\n", paramd_error(), next);
+    return PD_CTL_FAILED;
+}
+
+enum pd_ctl_exit pd_ctl_print_json(json_t *document)
+{
+    bool written = document != NULL && json_dumpf(document, stdout, JSON_INDENT(2)) == 0;
+    json_decref(document);
+    if (!written) {
+        (void)fputs("paramctl: the JSON document could not be made or written: free memory, or "
+                    "look at where the output goes\n",
+                    stderr);
+        return PD_CTL_FAILED;
+    }
+    (void)putchar('\n');
+    return PD_CTL_OK;
+}
+
+json_t *pd_ctl_json_number(double number)
+{
+    if (!isfinite(number)) {
+        return json_null();
+    }
+    if (number == floor(number) && fabs(number) <= EXACT_MAX) {
+        return json_integer((json_int_t)number);
+    }
+    return json_real(number);
+}
+
+json_t *pd_ctl_json_counters(const struct paramd_stat *stat)
+{
+    json_t *counters = json_object();
+    for (size_t i = 0; i < stat->counter_count; i++) {
+        const struct paramd_counter *counter = &stat->counters[i];
+        if (json_object_set_new(counters, counter->name, pd_ctl_json_number(counter->value)) != 0) {
+            json_decref(counters);
+            return NULL;
+        }
+    }
+    return counters;
+}
+
+json_t *pd_ctl_json_model(const struct paramd_model_info *info)
+{
+    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "name", info->name, "number",
+                     (json_int_t)info->number, "generation", (json_int_t)info->generation, "ready",
+                     (int)info->ready, "tensors", (json_int_t)info->tensors, "blocks",
+                     (json_int_t)info->blocks, "elements", (json_int_t)info->elements,
+                     "memory_bytes", (json_int_t)info->memory_bytes, "sessions",
+                     (json_int_t)info->sessions);
+}
+
+double pd_ctl_counter(const struct paramd_stat *stat, const char *name)
+{
+    for (size_t i = 0; i < stat->counter_count; i++) {
+        if (strcmp(stat->counters[i].name, name) == 0) {
+            return stat->counters[i].value;
+        }
+    }
+    return 0;
+}
