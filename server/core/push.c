@@ -1,13 +1,16 @@
 /* PUSH and PUSH_PULL: a frame is checked whole, reserves all it may need, and then its entries are
  * taken in order: is the slot ours, is the push id new, apply, use the id up. SKIP uses ids up
  * without a push. */
+#include <math.h>
+
 #include "proto/slot.h"
 #include "server/core/shard_state.h"
 
 /* The arrays of an ACK while it is made. */
 struct answer {
     Paramd__Ack *ack;
-    bool moved; /* one entry at least belongs to another shard */
+    bool moved;   /* one entry at least belongs to another shard */
+    bool applied; /* one at least was applied now, not when it first came */
     uint32_t final_count;
 };
 
@@ -148,6 +151,7 @@ static void take_entry(struct pd_shard *shard, struct pd_session *session, const
     }
     if (status == PARAMD_OK) {
         status = apply(entry, ids, push, i, payload);
+        answer->applied = answer->applied || status == PARAMD_OK;
     } else {
         count->pushes_duplicate++;
         status = status == PARAMD_ALREADY ? PARAMD_OK : status;
@@ -225,7 +229,9 @@ void pd_shard_push(struct pd_shard *shard, const struct pd_event *event, struct 
     for (size_t i = 0; i < push->n_tensor; i++) {
         take_entry(shard, session, push, i, event->payload, &answer);
     }
-    session->model->count.weight += push->weight;
+    if (answer.applied && isfinite(push->weight) && push->weight > 0) {
+        session->model->count.weight += push->weight;
+    }
     session->model->count.bytes_pushed += event->payload_count;
     pd_reply(effects, PD_KIND_ACK, &answer.ack->base);
     if (answer.moved) {
