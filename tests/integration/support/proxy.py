@@ -1,0 +1,181 @@
+"""A TCP proxy in front of a daemon that tests put between it and its clients. A rule decides for each
+connection after how many bytes of one direction it is cut with a reset, or held for good."""
+
+import collections
+import selectors
+import socket
+import struct
+import threading
+
+RESET = struct.pack("ii", 1, 0)
+CHUNK = 1 << 16
+
+# What becomes of a connection: after so many bytes of a direction (True: from the client to the
+# daemon), "cut" or "hold". A held direction carries nothing more.
+Fate = collections.namedtuple("Fate", "to_daemon bytes action")
+
+
+class _Side:
+    """One direction of a connection."""
+
+    def __init__(self, source, target, to_daemon):
+        self.source = source
+        self.target = target
+        self.to_daemon = to_daemon
+        self.pending = b""
+        self.bytes = 0
+        self.ended = False
+
+
+class Proxy:
+    """Use it in a with statement. rule() is called for each connection and returns a Fate or None;
+    happened(fate, proxy) is called when a fate has come, both on the proxy's thread."""
+
+    def __init__(self, target, rule=lambda: None, happened=lambda fate, proxy: None):
+        self.target = target
+        self.count = collections.Counter()
+        self._rule = rule
+        self._happened = happened
+        self._selector = selectors.DefaultSelector()
+        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        self._listener.setblocking(False)
+        self._selector.register(self._listener, selectors.EVENT_READ, None)
+        self._waker, wakee = socket.socketpair()
+        self._selector.register(wakee, selectors.EVENT_READ, "stop")
+        self._wakee = wakee
+        self._pairs = set()
+        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
+        self._failure = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self._waker.send(b"x")
+        self._thread.join()
+        for pair in list(self._pairs):
+            pair.close()
+        for each in (self._listener, self._waker, self._wakee, self._selector):
+            each.close()
+        if self._failure:
+            raise self._failure
+
+    def _run(self):
+        try:
+            while True:
+                for key, events in self._selector.select():
+                    if key.data == "stop":
+                        return
+                    if key.data is None:
+                        self._accept()
+                    else:
+                        key.data.act(key.fileobj, events)
+        except Exception as error:  # told by __exit__, on the test's own thread
+            self._failure = error
+
+    def _accept(self):
+        client, _ = self._listener.accept()
+        try:
+            daemon = socket.create_connection(self.target)
+        except OSError:
+            client.close()
+            return
+        self.count["connections"] += 1
+        self._pairs.add(_Pair(self, client, daemon, self._rule()))
+
+    def came(self, pair, fate):
+        self.count[fate.action] += 1
+        self._happened(fate, self)
+
+
+class _Pair:
+    """A client's connection and the one to the daemon that goes with it."""
+
+    def __init__(self, proxy, client, daemon, fate):
+        self.proxy = proxy
+        self.fate = fate
+        self.sides = (_Side(client, daemon, True), _Side(daemon, client, False))
+        self.sockets = (client, daemon)
+        for each in self.sockets:
+            each.setblocking(False)
+            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            proxy._selector.register(each, selectors.EVENT_READ, self)
+
+    def close(self, reset=False):
+        self.proxy._pairs.discard(self)
+        for each in self.sockets:
+            try:
+                self.proxy._selector.unregister(each)
+            except (KeyError, ValueError):
+                pass
+            if reset:
+                each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+            each.close()
+
+    def act(self, ready, events):
+        for side in self.sides:
+            try:
+                if events & selectors.EVENT_READ and side.source is ready and not side.pending:
+                    if not self._read(side):
+                        return
+                if events & selectors.EVENT_WRITE and side.target is ready:
+                    self._write(side)
+            except BlockingIOError:
+                pass
+            except OSError:
+                self.close(reset=True)
+                return
+        self._watch()
+
+    def _read(self, side):
+        """False: the connection has met its fate."""
+        room = CHUNK
+        mine = self.fate and self.fate.to_daemon == side.to_daemon
+        if mine:
+            room = min(room, self.fate.bytes - side.bytes)
+        if room == 0:
+            return self._meet(side)
+        data = side.source.recv(room)
+        if not data:
+            self.close()
+            return False
+        side.pending = data
+        side.bytes += len(data)
+        self._write(side)
+        return True
+
+    def _meet(self, side):
+        fate, self.fate = self.fate, None
+        if fate.action == "cut":
+            self.close(reset=True)
+        else:
+            side.ended = True
+            self._watch()
+        self.proxy.came(self, fate)
+        return False
+
+    def _write(self, side):
+        while side.pending:
+            sent = side.target.send(side.pending)
+            side.pending = side.pending[sent:]
+
+    def _watch(self):
+        """Reads from where there is room to write, writes where something waits; a held side is
+        still watched for its end."""
+        for each in self.sockets:
+            events = 0
+            for side in self.sides:
+                if side.source is each and not side.pending and not side.ended:
+                    events |= selectors.EVENT_READ
+                if side.target is each and side.pending:
+                    events |= selectors.EVENT_WRITE
+            try:
+                if events:
+                    self.proxy._selector.modify(each, events, self)
+                else:
+                    self.proxy._selector.unregister(each)
+            except KeyError:
+                if events:
+                    self.proxy._selector.register(each, events, self)
