@@ -115,7 +115,8 @@ void closing_write(const struct closing *closing, const char *path)
         run->sight.staleness_p99, "workers", (int)run->workers, "shards", (int)closing->shards,
         "optimizer", closing->optimizer, "lost", (json_int_t)run->lost, "doubled",
         (json_int_t)run->doubled);
-    if (table == NULL || json_dump_file(table, path, JSON_INDENT(2)) != 0) {
+    if (table == NULL ||
+        json_dump_file(table, path, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) != 0) {
         errx(1, "cannot write %s", path);
     }
     json_decref(table);

@@ -84,11 +84,11 @@ static void fail(const struct crew_member *member, int status)
 {
     if (WIFSIGNALED(status)) {
         errx(1,
-             "\n%s was killed by signal %d (%s): the run is not complete, and its figures would "
+             "%s was killed by signal %d (%s): the run is not complete, and its figures would "
              "mean nothing",
              member->name, WTERMSIG(status), strsignal(WTERMSIG(status)));
     }
-    errx(1, "\n%s failed with exit code %d; what it said stands above", member->name,
+    errx(1, "%s failed with exit code %d; what it said stands above", member->name,
          WEXITSTATUS(status));
 }
 
@@ -96,7 +96,7 @@ bool crew_poll(struct crew *crew)
 {
     bool running = false;
     if (caught != 0) {
-        errx(128 + caught, "\nstopped by a signal");
+        errx(128 + caught, "stopped by a signal");
     }
     for (size_t i = 0; i < crew->count; i++) {
         struct crew_member *member = &crew->members[i];

@@ -21,6 +21,8 @@ enum {
     PUSHES_PER_SECOND = 400
 };
 
+static const double look_seconds = 0.5;
+
 /* Of one run, all workers together: pushes, or seconds with an estimate of the pushes. */
 struct budget {
     uint64_t pushes;
@@ -97,33 +99,46 @@ static double share_done(struct observer *observer, const struct budget *budget,
     return fmin(elapsed / budget->seconds, 1.0);
 }
 
+/* What the bar says beside how far the run is. before is what was seen last, seconds ago. */
+static void describe(const struct sight *sight, const struct sight *before, double seconds,
+                     double accuracy, char *text, size_t bytes)
+{
+    char loss[16] = "-";
+    if (sight->loss > 0.0) {
+        snprintf(loss, sizeof loss, "%.3f", sight->loss);
+    }
+    snprintf(text, bytes, "loss %s  accuracy %.1f %%  %.0f pushes/s  staleness %.1f", loss,
+             accuracy, (double)(sight->pushes - before->pushes) / seconds, sight->staleness_mean);
+}
+
 /* Watches a run until all its processes are done. */
 static void follow(struct observer *observer, struct crew *crew, const struct budget *budget,
                    const char *title)
 {
     struct progress progress;
-    struct sight sight;
-    double began = now_seconds(), shown = 0.0;
-    char text[128] = "starting";
+    struct sight sight, before = {.pushes = 0};
+    double began = now_seconds(), looked = began;
+    char text[128];
     progress_begin(&progress, title);
+    progress_show(&progress, 0.0, began, "starting");
     while (crew_poll(crew)) {
         double now = now_seconds();
         nanosleep(&(struct timespec){.tv_nsec = 50000000}, NULL);
-        if (now - shown < 1.0) {
+        if (now - looked < look_seconds) {
             continue;
         }
-        shown = now;
         observer_look(observer, &sight);
-        if (sight.pushes == 0) {
+        if (before.pushes == 0) {
             began = now;
-            continue;
         }
-        struct score score = observer_score(observer, GLIMPSE_IMAGES);
-        snprintf(text, sizeof text, "loss %.3f  accuracy %.1f %%  %.0f pushes/s  staleness %.1f",
-                 sight.loss, score.accuracy, (double)sight.pushes / fmax(now - began, 0.5),
-                 sight.staleness_mean);
-        progress_show(&progress, share_done(observer, budget, now - began, sight.pushes), now,
-                      text);
+        if (sight.pushes > 0) {
+            describe(&sight, &before, now - looked,
+                     observer_score(observer, GLIMPSE_IMAGES).accuracy, text, sizeof text);
+            progress_show(&progress, share_done(observer, budget, now - began, sight.pushes), now,
+                          text);
+        }
+        before = sight;
+        looked = now;
     }
     progress_end(&progress, "done");
 }
@@ -137,7 +152,7 @@ static void train(const struct settings *settings, const struct images *test,
     uint64_t versions[FASHION_TENSORS][BLOCKS_MAX];
     char model[64], title[64];
     snprintf(model, sizeof model, "fashion-%u-%d", workers, (int)getpid());
-    snprintf(title, sizeof title, with_local ? "%u worker, plain Adam" : "%u workers", workers);
+    snprintf(title, sizeof title, with_local ? "%u worker" : "%u workers", workers);
     crew_init(&crew);
     /* All processes are started before this one opens a client: it holds no thread at a fork. */
     for (unsigned rank = 0; rank < workers; rank++) {

@@ -10,7 +10,7 @@
 static void check(int status, const char *what)
 {
     if (status != PARAMD_OK) {
-        errx(1, "\ncannot %s: %s", what, paramd_error());
+        errx(1, "cannot %s: %s", what, paramd_error());
     }
 }
 

@@ -26,11 +26,20 @@ static size_t terminal_columns(void)
     return size.ws_col;
 }
 
+/* The cursor rests below the bar, where messages of others do not run into it. */
+static void over_last(struct progress *progress)
+{
+    if (progress->drawn) {
+        fputs("\033[A\r\033[K", stdout);
+    }
+    progress->drawn = progress->terminal;
+}
+
 void progress_show(struct progress *progress, double done, double now, const char *text)
 {
     char bar[BAR_COLUMNS + 1], line[LINE_BYTES];
     if (!progress->terminal) {
-        if (now - progress->shown >= line_seconds) {
+        if (done > 0.0 && now - progress->shown >= line_seconds) {
             printf("  %s: %3.0f %%  %s\n", progress->title, 100.0 * done, text);
             fflush(stdout);
             progress->shown = now;
@@ -42,12 +51,14 @@ void progress_show(struct progress *progress, double done, double now, const cha
     }
     bar[BAR_COLUMNS] = '\0';
     snprintf(line, sizeof line, "  %s [%s] %3.0f %%  %s", progress->title, bar, 100.0 * done, text);
-    printf("\r\033[K%.*s", (int)terminal_columns() - 1, line);
+    over_last(progress);
+    printf("%.*s\n", (int)terminal_columns() - 1, line);
     fflush(stdout);
 }
 
 void progress_end(struct progress *progress, const char *text)
 {
-    printf("%s  %s: %s\n", progress->terminal ? "\r\033[K" : "", progress->title, text);
+    over_last(progress);
+    printf("  %s: %s\n", progress->title, text);
     fflush(stdout);
 }

@@ -7,6 +7,7 @@
 struct progress {
     const char *title;
     bool terminal;
+    bool drawn;   /* there is a bar to draw over */
     double shown; /* when the last line was shown, in seconds; elsewhere than on a terminal */
 };
 

@@ -12,7 +12,7 @@
 
 #include "client/examples/fashion/model.h"
 
-enum { REPORT_EVERY = 100 };
+enum { REPORT_EVERY = 50 };
 
 struct settings {
     const char *model;
