@@ -1,7 +1,6 @@
 /* What a gradient goes through before an optimizer's loop: widening, the check, clipping. Compiled
  * once for each vector form, as the optimizers are. */
 #include <math.h>
-#include <string.h>
 
 #include "proto/dtype_bits.h"
 #include "server/optim/rule.h"
@@ -31,16 +30,10 @@ static void widen_f16(const uint16_t *restrict src, float *restrict dst, size_t 
 
 static void widen(enum pd_dtype dtype, const void *src, float *restrict dst, size_t n)
 {
-    switch (dtype) {
-    case PD_F32:
-        memcpy(dst, src, n * sizeof(float));
-        break;
-    case PD_BF16:
+    if (dtype == PD_BF16) {
         widen_bf16(src, dst, n);
-        break;
-    case PD_F16:
+    } else {
         widen_f16(src, dst, n);
-        break;
     }
 }
 

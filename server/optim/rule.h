@@ -80,6 +80,7 @@ struct pd_rule {
 struct pd_gradient_form {
     /* Whether every g[i] * scale is at most limit in magnitude; NaN is not. */
     bool (*within)(const float *g, size_t n, float scale, float limit);
+    /* From PD_BF16 or PD_F16: f32 is read where it lies. */
     void (*widen)(enum pd_dtype dtype, const void *src, float *restrict dst, size_t n);
     /* dst <- g * scale, cut to [-limit, limit]. g may be dst. */
     void (*clip)(const float *g, float *dst, size_t n, float scale, float limit);

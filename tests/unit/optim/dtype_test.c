@@ -68,7 +68,11 @@ static unsigned nearest(enum pd_dtype dtype, float f)
     double x = fabs((double)f);
     while (high - low > 1) {
         unsigned middle = (low + high) / 2;
-        *(meaning(dtype, middle) <= x ? &low : &high) = middle;
+        if (meaning(dtype, middle) <= x) {
+            low = middle;
+        } else {
+            high = middle;
+        }
     }
     /* Beyond the largest finite value the next step of the same size counts as infinity. */
     double step = high == infinity ? meaning(dtype, low) - meaning(dtype, low - 1)

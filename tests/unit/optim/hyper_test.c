@@ -163,8 +163,9 @@ static double factor(const char *text, uint64_t step, uint64_t staleness)
     struct pd_optim_block block = block_create(1);
     float g = -1.0f;
     struct pd_optim_push push = {&g, PD_F32, 1.0f, staleness};
+    char error[200];
     block.step = step;
-    ck_assert_int_eq(pd_hyper_set(group.optimizer, &group.hyper, "lr", 1, "", NULL, 0), PARAMD_OK);
+    ck_assert_int_eq(set(&group, "lr", 1, "", error), PARAMD_OK);
     ck_assert_int_eq(pd_optim_apply(group.optimizer, &group.hyper, &block, &push), PARAMD_OK);
     double change = (double)block.p[0];
     block_destroy(&block);
@@ -268,7 +269,8 @@ static void changes(const char *text, const float *g, float scale, uint32_t n, f
 {
     struct group group = group_of("sgd", text);
     struct pd_optim_block block = block_create(n);
-    ck_assert_int_eq(pd_hyper_set(group.optimizer, &group.hyper, "lr", 1, "", NULL, 0), PARAMD_OK);
+    char error[200];
+    ck_assert_int_eq(set(&group, "lr", 1, "", error), PARAMD_OK);
     ck_assert_int_eq(push_f32(&group, &block, g, scale), PARAMD_OK);
     for (uint32_t i = 0; i < n; i++) {
         ret[i] = -block.p[i];
