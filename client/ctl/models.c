@@ -8,29 +8,26 @@
 static void write_cell(const void *rows, size_t row, size_t column, char text[PD_CTL_CELL_BYTES])
 {
     const struct paramd_model_info *model = &((const struct paramd_model_info *)rows)[row];
-    struct pd_ctl_text number = {""};
-    const char *cell = number.text;
     switch (column) {
     case 0:
-        cell = model->name;
+        pd_ctl_put_cell(text, model->name);
         break;
     case 1:
-        cell = model->ready ? "yes" : "no";
+        pd_ctl_put_cell(text, model->ready ? "yes" : "no");
         break;
     case 2:
-        number = pd_ctl_thousands(model->tensors);
+        pd_ctl_put_cell(text, pd_ctl_thousands(model->tensors).text);
         break;
     case 3:
-        number = pd_ctl_thousands(model->elements);
+        pd_ctl_put_cell(text, pd_ctl_thousands(model->elements).text);
         break;
     case 4:
-        number = pd_ctl_bytes((double)model->memory_bytes);
+        pd_ctl_put_cell(text, pd_ctl_bytes((double)model->memory_bytes).text);
         break;
     default:
-        number = pd_ctl_thousands(model->sessions);
+        pd_ctl_put_cell(text, pd_ctl_thousands(model->sessions).text);
         break;
     }
-    (void)snprintf(text, PD_CTL_CELL_BYTES, "%s", cell);
 }
 
 static json_t *describe(const struct paramd_model_info *models, size_t count)

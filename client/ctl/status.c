@@ -56,7 +56,7 @@ static void print_status(const struct pd_ctl *ctl, const struct paramd_stat *sta
         if (is_shown(counter->name)) {
             continue;
         }
-        (void)strcpy(label, counter->name);
+        (void)snprintf(label, sizeof label, "%s", counter->name);
         for (char *at = strchr(label, '_'); at != NULL; at = strchr(at, '_')) {
             *at = ' ';
         }

@@ -29,6 +29,11 @@ static void print_cell(const char *text, size_t width, bool right, bool last)
     (void)fputs(last ? "\n" : "  ", stdout);
 }
 
+void pd_ctl_put_cell(char text[PD_CTL_CELL_BYTES], const char *from)
+{
+    (void)snprintf(text, PD_CTL_CELL_BYTES, "%s", from);
+}
+
 void pd_ctl_print_table(const struct pd_ctl_table *table, const void *rows)
 {
     size_t columns = count_columns(table);

@@ -15,6 +15,8 @@ struct pd_ctl_table {
     void (*cell)(const void *rows, size_t row, size_t column, char text[PD_CTL_CELL_BYTES]);
 };
 
+/* What a cell function ends with. */
+void pd_ctl_put_cell(char text[PD_CTL_CELL_BYTES], const char *from);
 void pd_ctl_print_table(const struct pd_ctl_table *table, const void *rows);
 
 /* Words one after the other, in lines of at most 80 columns that begin with an indent. */

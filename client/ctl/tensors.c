@@ -29,27 +29,24 @@ static bool is_text(const struct paramd_hyper_info *hyper)
 static void write_cell(const void *rows, size_t row, size_t column, char text[PD_CTL_CELL_BYTES])
 {
     const struct paramd_tensor_info *tensor = &((const struct paramd_tensor_info *)rows)[row];
-    struct pd_ctl_text number = {""};
-    const char *cell = number.text;
     switch (column) {
     case 0:
-        cell = tensor->name;
+        pd_ctl_put_cell(text, tensor->name);
         break;
     case 1:
-        number = pd_ctl_shape(tensor->rank, tensor->shape);
+        pd_ctl_put_cell(text, pd_ctl_shape(tensor->rank, tensor->shape).text);
         break;
     case 2:
-        cell = tensor->group;
+        pd_ctl_put_cell(text, tensor->group);
         break;
     case 3:
-        number = pd_ctl_thousands(tensor->blocks);
+        pd_ctl_put_cell(text, pd_ctl_thousands(tensor->blocks).text);
         break;
     default:
         (void)snprintf(text, PD_CTL_CELL_BYTES, "%" PRIu64 "..%" PRIu64, version_min(tensor),
                        tensor->version_max);
-        return;
+        break;
     }
-    (void)snprintf(text, PD_CTL_CELL_BYTES, "%s", cell);
 }
 
 static void print_model(const struct paramd_model_info *model)

@@ -45,8 +45,10 @@ class Daemon:
         for worker in self.workers:
             worker.communicate()
         self.process.terminate()
-        self.process.communicate()
+        errors = self.process.communicate()[1]
         self.folder.cleanup()
+        if self.process.returncode != 0:
+            raise RuntimeError(f"the daemon ended with {self.process.returncode}: {errors}")
 
 
 def environment(address):
