@@ -119,6 +119,12 @@ static bool set_memory_max(struct pd_config *config, const char *value)
     return parse_bytes(value, &config->memory_max) && config->memory_max >= MEMORY_MIN_BYTES;
 }
 
+static bool set_model_memory_max(struct pd_config *config, const char *value)
+{
+    return parse_bytes(value, &config->model_memory_max) &&
+           config->model_memory_max >= MEMORY_MIN_BYTES;
+}
+
 static bool set_lease(struct pd_config *config, const char *value)
 {
     return parse_seconds(value, &config->lease_us);
@@ -190,6 +196,9 @@ static const struct option_row rows[] = {
     {"memory-max", "BYTES", "80% of the memory that may be used",
      "a number of bytes from 1M on, with K, M, G or T for powers of 1024", set_memory_max,
      "Most memory for weights and moments of all models, in bytes or with K, M, G, T."},
+    {"model-memory-max", "BYTES", "as memory-max",
+     "a number of bytes from 1M on, with K, M, G or T for powers of 1024", set_model_memory_max,
+     "Most memory for one model, so that one user cannot take it all."},
     {"lease", "SECONDS", "30", "a number of seconds above 0, as 30 or 0.5", set_lease,
      "A worker that has sent nothing for so long counts as dead."},
     {"retention", "SECONDS", "86400", "a number of seconds above 0, as 86400", set_retention,

@@ -42,6 +42,8 @@ int main(int argc, char **argv)
     if (!choose_isa()) {
         return EXIT_BAD_OPTION;
     }
+    /* Every thread inherits it from the one that creates it (POSIX, pthread_create). */
+    pd_optim_enter_thread();
     pd_log_setup(config.log_level, config.log_format);
     return pd_node_run(&config);
 }

@@ -117,11 +117,13 @@ static void log_notes(struct pd_link *notes)
         [PD_NOTE_INFO] = PD_LOG_INFO,
         [PD_NOTE_WARN] = PD_LOG_WARN,
     };
-    for (struct pd_link *link = pd_list_pop(notes); link != NULL; link = pd_list_pop(notes)) {
+    for (struct pd_link *link = notes->next; link != notes;) {
         struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        link = link->next;
         pd_log_message(levels[note->level], "%s", note->text);
         free(note);
     }
+    pd_link_init(notes);
 }
 
 /* Sends what control has decided, with one wake-up for each shard. */
@@ -280,6 +282,7 @@ static enum paramd_status create_control(struct node *node)
     struct pd_control_options options = {
         .shards = node->config->shards,
         .memory_max = node->config->memory_max,
+        .model_memory_max = node->config->model_memory_max,
         .models_max = MODELS_MAX,
         .sessions_max = SESSIONS_MAX,
         .lease_us = node->config->lease_us,
