@@ -22,8 +22,8 @@ class Options(unittest.TestCase):
         result = daemon.run("--help")
         self.assertEqual(result.returncode, 0)
         self.assertEqual(result.stderr, "")
-        for option in ("listen", "unix", "shards", "memory-max", "lease", "retention", "payload-sum",
-                       "connections-max", "log-level", "log-format", "address-file"):
+        for option in ("listen", "unix", "shards", "memory-max", "lease", "retention",
+                       "payload-sum", "connections-max", "log-level", "log-format", "address-file"):
             self.assertRegex(result.stdout, rf"\n  --{option} \S+\n")
             self.assertIn("PARAMD_" + option.upper().replace("-", "_"), result.stdout)
         self.assertEqual(result.stdout.count("Default: "), 11)
@@ -130,7 +130,7 @@ class Signals(unittest.TestCase):
         with daemon.Daemon("--shards", "2") as server:
             connections = [wire.connect(server, shard) for shard in (0, 1, 0, 1)]
             half = wire.connect(server)
-            half.send_bytes(wire.raw_frame("PING", wire.pb.Ping(request_id=9))[:40])
+            half.send_bytes(wire.raw_frame("PING", wire.pb.Ping(request_id=9))[:20])
             silent = wire.Connection((server.host, server.port), first=None)
             self.end_in_time(server, signal.SIGTERM)
             for connection in connections + [half, silent]:

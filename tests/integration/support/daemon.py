@@ -1,5 +1,5 @@
-"""Starts the real daemon for a test, waits for it, looks at it from outside and stops it. Whatever it
-logged is kept, and printed when a test fails."""
+"""Starts the real daemon for a test, waits for it, looks at it from outside and stops it. Whatever
+it logged is kept, and printed when a test fails."""
 
 import ctypes
 import os
@@ -19,7 +19,7 @@ PR_SET_PDEATHSIG = 1
 
 
 def _prepare(open_files):
-    """In the daemon's process, before its program: a test that is killed takes its daemons along."""
+    """In the daemon's process, before its program: a test that is killed takes daemons along."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
     if open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (open_files, open_files))
@@ -52,11 +52,11 @@ def sanitized():
 
 
 class Daemon:
-    """One daemon on a free port, with a folder of its own. Use it in a with statement. open_files is
-    the limit of descriptors it gets."""
+    """One daemon on a free port, with a folder of its own. Use it in a with statement. open_files
+    is the limit of descriptors it gets."""
 
-    def __init__(self, *arguments, unix=False, listen="127.0.0.1:0", environment=None, folder=None,
-                 open_files=None):
+    def __init__(self, *arguments, unix=False, listen="127.0.0.1:0", environment=None,
+                 folder=None, open_files=None):
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="paramd-test-")
         self.folder = folder or self._temporary.name
         self.address_file = os.path.join(self.folder, "address")

@@ -96,6 +96,7 @@ class _Pair:
     def __init__(self, proxy, client, daemon, fate):
         self.proxy = proxy
         self.fate = fate
+        self.closed = False
         self.sides = (_Side(client, daemon, True), _Side(daemon, client, False))
         self.sockets = (client, daemon)
         for each in self.sockets:
@@ -104,6 +105,7 @@ class _Pair:
             proxy._selector.register(each, selectors.EVENT_READ, self)
 
     def close(self, reset=False):
+        self.closed = True
         self.proxy._pairs.discard(self)
         for each in self.sockets:
             try:
@@ -115,6 +117,8 @@ class _Pair:
             each.close()
 
     def act(self, ready, events):
+        if self.closed:  # by what came just before in the same turn
+            return
         for side in self.sides:
             try:
                 if events & selectors.EVENT_READ and side.source is ready and not side.pending:
@@ -123,7 +127,7 @@ class _Pair:
                 if events & selectors.EVENT_WRITE and side.target is ready:
                     self._write(side)
             except BlockingIOError:
-                pass
+                continue
             except OSError:
                 self.close(reset=True)
                 return

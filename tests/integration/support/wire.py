@@ -1,5 +1,5 @@
-"""A client that speaks raw frames, written from proto/README.md alone, for tests that must send what no
-real client would. Kinds and statuses are read from the project's own lists."""
+"""A client that speaks raw frames, written from proto/README.md alone, for tests that must send what
+no real client would. Kinds and statuses are read from the project's own lists."""
 
 import dataclasses
 import os
@@ -78,8 +78,8 @@ def raw_frame(kind, header=b"", payload=b"", flags=0, **wrong):
 
 
 class Connection:
-    """A connection that has sent its preamble. address is (host, port) or the path of a Unix socket;
-    with preamble None nothing is sent."""
+    """A connection that has sent its preamble. address is (host, port) or the path of a Unix socket.
+    first replaces the preamble; with None nothing is sent."""
 
     def __init__(self, address, shard=ANY_SHARD, first=b"", seconds=SECONDS_MAX):
         if isinstance(address, str):

@@ -71,6 +71,10 @@ class Worker:
         self.process.stdin.write("\n")
         self.process.stdin.flush()
 
+    def let_go(self):
+        """It waits for nothing any more."""
+        self.process.stdin.close()
+
     def finish(self, seconds=2 * daemon.SECONDS_MAX):
         """Waits for its end, which must be a good one; all its lines."""
         status = self.process.wait(seconds)

@@ -1,0 +1,216 @@
+"""Four workers on two shards while their connections are cut: by `ss -K` at random moments, and by a
+proxy at random bytes. Each acknowledged push is found exactly once in every block, none twice, and
+each block's version counts them (workers/ledger.c says which push writes where)."""
+
+import collections
+import os
+import random
+import re
+import socket
+import subprocess
+import threading
+import unittest
+
+from support import daemon, proxy, session, workers
+
+WORKERS = 4
+BATCH = 24
+CUTS = 40
+PUSHES = BATCH * CUTS
+
+Push = collections.namedtuple("Push", "number tensors status blocks done refused unknown nan")
+
+
+def ss(*words, kill=False):
+    return subprocess.run(["ss", "-t", "-n", "-H", *(["-K"] if kill else []), "state", "established",
+                           *words], capture_output=True, text=True, check=False, timeout=30)
+
+
+def ss_can_cut():
+    """Tries it on a connection of our own: it needs a kernel that allows it, and root."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with socket.create_connection(("127.0.0.1", port), 5) as client:
+            with listener.accept()[0]:
+                try:
+                    ss("sport", "=", f":{port}", kill=True)
+                    return client.recv(1) == b""
+                except ConnectionError:
+                    return True
+                except (socket.timeout, FileNotFoundError):
+                    return False
+
+
+def read_worker(lines):
+    """What one worker printed: its pushes, (tensor, block) -> applied, and the library's counters."""
+    pushes, applied, counters = [], {}, None
+    for kind, *words in map(str.split, lines):
+        if kind == "push":
+            number, tensors, status, *counts, nan_tensor, nan_block = words
+            pushes.append(Push(int(number), int(tensors), status, *map(int, counts),
+                               (int(nan_tensor), int(nan_block))))
+        elif kind == "block":
+            applied[int(words[0]), int(words[1])] = int(words[2])
+        else:
+            counters = dict(zip(("resent", "lost", "reconnects", "pushes"), map(int, words)))
+    return pushes, applied, counters
+
+
+class Ledger(unittest.TestCase):
+    """Each test is one way to cut, with or without cancelled and refused pushes."""
+
+    def setUp(self):
+        self.seed = int(os.environ.get("PARAMD_SEED", random.randrange(1 << 32)))
+        self.random = random.Random(self.seed)
+        print(f"{self.id()}: PARAMD_SEED={self.seed}", flush=True)
+
+    def limits(self):
+        return [1, PUSHES // 10, PUSHES, PUSHES, PUSHES]
+
+    def settled(self, crew):
+        return sum(len(worker.lines) for worker in crew)
+
+    def run_crew(self, address, mode, cutter=None):
+        """All lines of all workers."""
+        crew = [workers.Worker("ledger", address, "ledger", number, WORKERS, PUSHES, self.seed, mode)
+                for number in range(WORKERS)]
+        try:
+            if cutter:
+                cutter(crew)
+            for worker in crew:
+                worker.let_go()
+            return [read_worker(worker.finish()) for worker in crew]
+        finally:
+            for worker in crew:
+                worker.__exit__()
+
+    def cut_by_ss(self, server, crew):
+        """Ends one connection, or all, in each batch, when the workers are somewhere in it."""
+        cuts = 0
+        for _ in range(CUTS):
+            moment = self.settled(crew) + self.random.randrange(WORKERS * BATCH // 2)
+            for worker in crew:
+                worker.tell()
+            daemon.wait_until(lambda: self.settled(crew) >= moment or
+                              any(worker.process.poll() for worker in crew), "progress")
+            cuts += self.cut_one_or_all(server.port)
+        return cuts
+
+    def cut_one_or_all(self, port):
+        every = ["sport", "=", f":{port}"]
+        found = re.findall(rf"127\.0\.0\.1:{port}\s+127\.0\.0\.1:(\d+)", ss(*every).stdout)
+        if not found:
+            return 0
+        peer = self.random.choice(found)
+        at_daemon = ["sport", "=", f":{port}", "and", "dport", "=", f":{peer}"]
+        at_client = ["dport", "=", f":{port}", "and", "sport", "=", f":{peer}"]
+        where = self.random.choice([at_daemon, at_daemon, at_client, at_client, every])
+        return len(ss(*where, kill=True).stdout.splitlines())
+
+    def cutting_rule(self):
+        """Cuts connections at random bytes: the greeting, a frame's head, in the middle of values."""
+        left = 2 * CUTS
+        guard = threading.Lock()
+
+        def rule():
+            nonlocal left
+            with guard:
+                left -= 1
+                scale = self.random.choice([1 << 9, 1 << 17, 1 << 22, 1 << 23])
+                to_daemon = self.random.random() < 0.7
+                return proxy.Fate(to_daemon, self.random.randrange(1, scale), "cut") \
+                    if left >= 0 else None
+
+        return rule
+
+    def check_push(self, push, limit, number, values):
+        """One push against the values of all blocks of its tensors."""
+        ones = refused = 0
+        for tensor in range(len(values)):
+            if not push.tensors >> tensor & 1:
+                continue
+            coordinate = number * limit[tensor] + push.number
+            for index, block in enumerate(values[tensor]):
+                one = int(block.values[coordinate])
+                ones += one
+                if push.nan == (tensor, index):
+                    refused += 1
+                    self.assertEqual(one, 0, f"a refused block was applied: {push}")
+        if push.status == "OK":
+            self.assertEqual((push.done, ones), (push.blocks, push.blocks), push)
+        self.assertLessEqual(push.refused, refused, push)
+        self.assertLessEqual(push.done, ones, f"an acknowledged block is missing: {push}")
+        self.assertLessEqual(ones, push.done + push.unknown, f"applied, but told otherwise: {push}")
+        return ones
+
+    def check(self, server, told, mode):
+        limit = self.limits()
+        with session.Session(server, "ledger") as reader:
+            values = reader.pull_all()
+        for tensor, blocks in enumerate(values):
+            for index, block in enumerate(blocks):
+                where = f"tensor {tensor}, block {index}"
+                self.assertLessEqual(set(block.values.tolist()), {0.0, 1.0}, where)
+                self.assertEqual(block.version, 1 + int(block.values.sum()), where)
+        for number, (pushes, applied, counters) in enumerate(told):
+            self.assertEqual(sorted(push.number for push in pushes), list(range(PUSHES)))
+            ones = sum(self.check_push(push, limit, number, values) for push in pushes)
+            self.assertEqual(sum(applied.values()), counters["pushes"])
+            self.assertEqual(counters["lost"], 0)
+            if mode == "plain":
+                self.assertEqual({push.status for push in pushes}, {"OK"})
+                self.assertEqual(ones, counters["pushes"])
+            else:
+                refused = [push for push in pushes if push.status == "NOT_FINITE"]
+                self.assertGreater(len(refused), 0)
+            for (tensor, block), count in applied.items():
+                first = number * limit[tensor]
+                mine = values[tensor][block].values[first:first + limit[tensor]].sum()
+                self.assertLessEqual(count, mine)
+        statuses = collections.Counter(push.status for pushes, *_ in told for push in pushes)
+        print(f"  {dict(statuses)}, resent {sum(each[2]['resent'] for each in told)}, "
+              f"reconnects {sum(each[2]['reconnects'] for each in told)}", flush=True)
+        self.assertGreater(sum(each[2]["resent"] for each in told), 0)
+        return statuses
+
+    def by_ss(self, mode):
+        if not ss_can_cut():
+            print("  `ss -K` cannot cut connections here (it needs root and a kernel with"
+                  " INET_DIAG_DESTROY): the proxy's resets stand in for it", flush=True)
+            self.by_proxy(mode)
+            return
+        cuts = 0
+
+        def cutter(crew):
+            nonlocal cuts
+            cuts = self.cut_by_ss(server, crew)
+
+        with daemon.Daemon("--shards", "2") as server:
+            told = self.run_crew(f"127.0.0.1:{server.port}", mode, cutter)
+            print(f"  {cuts} connections cut by ss -K", flush=True)
+            self.assertGreaterEqual(cuts, 30)
+            self.check(server, told, mode)
+
+    def by_proxy(self, mode):
+        with daemon.Daemon("--shards", "2") as server:
+            with proxy.Proxy((server.host, server.port), self.cutting_rule()) as between:
+                told = self.run_crew(between.address, mode)
+                print(f"  {between.count['cut']} connections cut by the proxy", flush=True)
+                self.assertGreaterEqual(between.count["cut"], 30)
+            self.check(server, told, mode)
+
+    def test_every_push_is_applied_once_when_ss_cuts_connections(self):
+        self.by_ss("plain")
+
+    def test_every_push_is_applied_once_or_told_otherwise_when_ss_cuts_cancelling_workers(self):
+        self.by_ss("mixed")
+
+    def test_every_push_is_applied_once_when_connections_are_cut_at_any_byte(self):
+        self.by_proxy("plain")
+
+    def test_cancelled_and_refused_pushes_are_told_truly_when_cut_at_any_byte(self):
+        self.by_proxy("mixed")
+
+
+if __name__ == "__main__":
+    unittest.main()
