@@ -2,10 +2,11 @@
  * around this process, so all of them up to the root are read. */
 #include "server/machine.h"
 
-#include <inttypes.h>
+#include <errno.h>
 #include <sched.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -60,12 +61,29 @@ static bool go_up(char *group)
     return true;
 }
 
+/* The number that text begins with, and what follows it; false for "max", the absence of a limit.
+ */
+static bool parse_number(const char *text, uint64_t *ret_number, const char **ret_rest)
+{
+    char *rest = NULL;
+    errno = 0;
+    unsigned long long number = strtoull(text, &rest, 10);
+    if (rest == text || errno != 0) {
+        return false;
+    }
+    *ret_number = number;
+    *ret_rest = rest;
+    return true;
+}
+
 /* Cores of one group's quota, rounded up; UINT32_MAX if there is none. */
 static uint32_t quota_cores(const char *line)
 {
     uint64_t quota = 0;
     uint64_t period = 0;
-    if (sscanf(line, "%" SCNu64 " %" SCNu64, &quota, &period) != 2 || period == 0) {
+    const char *rest = NULL;
+    if (!parse_number(line, &quota, &rest) || *rest != ' ' ||
+        !parse_number(rest + 1, &period, &rest) || period == 0) {
         return UINT32_MAX;
     }
     uint64_t cores = (quota + period - 1) / period;
@@ -101,10 +119,10 @@ uint64_t pd_machine_memory(const char *proc, const char *cgroups)
     while (more) {
         char path[2 * PATH_BYTES];
         char line[64];
+        const char *rest = NULL;
         uint64_t limit = 0;
         (void)snprintf(path, sizeof path, "%s%s/memory.max", cgroups, group);
-        /* "max" is no number. */
-        if (read_line(path, line, sizeof line) && sscanf(line, "%" SCNu64, &limit) == 1 &&
+        if (read_line(path, line, sizeof line) && parse_number(line, &limit, &rest) &&
             limit < memory) {
             memory = limit;
         }

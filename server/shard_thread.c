@@ -219,8 +219,9 @@ static void stop(struct pd_shard_thread *thread)
 static void on_orders(void *context, struct pd_link *list)
 {
     struct pd_shard_thread *thread = context;
-    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+    for (struct pd_link *link = list->next; link != list;) {
         struct order *order = PD_CONTAINER(link, struct order, link);
+        link = link->next;
         if (order->kind == ORDER_CONNECTION) {
             open_peer(thread, &order->arrival);
             free(order);
@@ -230,6 +231,7 @@ static void on_orders(void *context, struct pd_link *list)
             stop(thread);
         }
     }
+    pd_link_init(list);
 }
 
 static void on_messages(void *context, struct pd_link *list)

@@ -1,5 +1,5 @@
-"""A client that speaks raw frames, written from proto/README.md alone, for tests that must send what
-no real client would. Kinds and statuses are read from the project's own lists."""
+"""A client that speaks raw frames, written from proto/README.md alone, for tests that must send
+what no real client would. Kinds and statuses are read from the project's own lists."""
 
 import dataclasses
 import os
@@ -65,8 +65,8 @@ def preamble(shard=ANY_SHARD, version=VERSION, flags=0, magic=b"PMD1"):
 
 
 def raw_frame(kind, header=b"", payload=b"", flags=0, **wrong):
-    """The bytes of a frame. kind is a name or a number, header a message or bytes; wrong values for
-    magic, header_bytes, payload_bytes, header_sum and payload_sum may be given."""
+    """The bytes of a frame. kind is a name or a number, header a message or bytes; wrong values may
+    be given for magic, header_bytes, payload_bytes, header_sum and payload_sum."""
     number = KIND[kind] if isinstance(kind, str) else kind
     header = header if isinstance(header, bytes) else header.SerializeToString()
     first = struct.pack("<4sHHII", wrong.get("magic", b"PDMF"), number, flags,

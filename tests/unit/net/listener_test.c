@@ -79,7 +79,10 @@ static enum paramd_status listen_unix(const char *at)
 
 static uint16_t port_of_name(void)
 {
-    return (uint16_t)atoi(strrchr(name, ':') + 1);
+    char host[PD_HOST_BYTES];
+    uint16_t port = 0;
+    ck_assert(pd_address_split(name, host, &port));
+    return port;
 }
 
 static void send_preamble(int fd)

@@ -39,8 +39,9 @@ static void settle(void *context)
 static void receive(void *context, struct pd_link *list)
 {
     struct post *post = context;
-    for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
+    for (struct pd_link *link = list->next; link != list;) {
         struct letter *letter = PD_CONTAINER(link, struct letter, link);
+        link = link->next;
         ck_assert_int_eq(letter->number, post->next[letter->sender]);
         post->next[letter->sender]++;
         post->received++;
@@ -127,8 +128,10 @@ START_TEST(what_nobody_received_is_given_back)
     pd_link_init(&left);
     pd_mailbox_deinit(&post.mailbox, &left);
     int count = post.received;
-    for (struct pd_link *link = pd_list_pop(&left); link != NULL; link = pd_list_pop(&left)) {
-        free(PD_CONTAINER(link, struct letter, link));
+    for (struct pd_link *link = left.next; link != &left;) {
+        struct letter *letter = PD_CONTAINER(link, struct letter, link);
+        link = link->next;
+        free(letter);
         count++;
     }
     ck_assert_int_eq(count, LETTERS);
