@@ -140,7 +140,9 @@ void pd_session_detach(struct pd_shard *shard, struct pd_session *session)
     if (session->ended && session->attachments == 0) {
         pd_session_destroy(session);
     }
-    pd_model_release(shard, model);
+    if (model != NULL) {
+        pd_model_release(shard, model);
+    }
 }
 
 static struct pd_session *find_session(struct pd_model *model, const struct pd_session_key *key)
@@ -154,6 +156,9 @@ static void end_session(struct pd_model *model, struct pd_session *session)
 {
     HASH_DELETE(by_bits, model->sessions, session);
     session->ended = true;
+    /* Connections that still hold it must not keep a deleted model's memory. */
+    session->model = NULL;
+    model->users -= session->attachments;
     if (session->attachments == 0) {
         pd_session_destroy(session);
     }
@@ -179,32 +184,45 @@ static struct pd_session *open_session(struct pd_model *model, const struct pd_s
     return session;
 }
 
+/* A place whose session was ended, to be used again; NULL if there is none. */
+static struct pd_attachment *ended_attachment(struct pd_peer *peer)
+{
+    for (uint32_t i = 0; i < peer->attachment_count; i++) {
+        if (peer->attachments[i].session->ended) {
+            return &peer->attachments[i];
+        }
+    }
+    return NULL;
+}
+
 /* Binds the session to the connection, once. */
 static bool attach(struct pd_shard *shard, struct pd_peer *peer, struct pd_session *session)
 {
-    struct pd_attachment *old = pd_peer_attachment(peer, session->model->number);
-    if (old != NULL && old->session != session) {
-        if (!old->session->ended) {
-            return false;
-        }
-        pd_session_detach(shard, old->session);
-        old->session = session;
-        session->attachments++;
-        session->model->users++;
-    }
-    if (old != NULL) {
+    struct pd_attachment *place = pd_peer_attachment(peer, session->model->number);
+    if (place != NULL && place->session == session) {
         return true;
     }
-    if (peer->attachment_count == ATTACHMENTS_MAX) {
+    if (place != NULL && !place->session->ended) {
         return false;
     }
-    struct pd_attachment *attachments =
-        realloc(peer->attachments, (peer->attachment_count + 1) * sizeof *attachments);
-    if (attachments == NULL) {
-        return false;
+    if (place == NULL) {
+        place = ended_attachment(peer);
     }
-    peer->attachments = attachments;
-    attachments[peer->attachment_count++] = (struct pd_attachment){session->model->number, session};
+    if (place != NULL) {
+        pd_session_detach(shard, place->session);
+    } else {
+        if (peer->attachment_count == ATTACHMENTS_MAX) {
+            return false;
+        }
+        struct pd_attachment *attachments =
+            realloc(peer->attachments, (peer->attachment_count + 1) * sizeof *attachments);
+        if (attachments == NULL) {
+            return false;
+        }
+        peer->attachments = attachments;
+        place = &attachments[peer->attachment_count++];
+    }
+    *place = (struct pd_attachment){session->model->number, session};
     session->attachments++;
     session->model->users++;
     return true;

@@ -22,7 +22,7 @@ struct pd_slot_ids {
 
 struct pd_session {
     struct pd_session_key key;
-    struct pd_model *model;
+    struct pd_model *model;                      /* NULL once it is ended */
     struct pd_slot_ids *pages[PD_SESSION_PAGES]; /* by slot / 64, made when first needed */
     uint32_t attachments;                        /* connections that hold it */
     bool ended;                                  /* forgotten; freed with its last attachment */
