@@ -50,7 +50,7 @@ static enum paramd_status read_group(const struct pd_group_def *group,
         }
     }
     ret_group->created = ret_group->hyper;
-    return PARAMD_OK;
+    return pd_hyper_check(optimizer, &ret_group->hyper, error, PD_ERROR_TEXT_BYTES);
 }
 
 Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
@@ -467,6 +467,10 @@ static bool changed_hyper(const struct pd_control_request *request, const Paramd
             pd_control_error(effects, request->conn, request->request_id, status, "%s", error);
             return false;
         }
+    }
+    if (pd_hyper_check(optimizer, ret_hyper, error, sizeof error) != PARAMD_OK) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_INVALID, "%s", error);
+        return false;
     }
     if (pd_optimizer_moments(optimizer, ret_hyper) !=
         pd_optimizer_moments(optimizer, &group->hyper)) {
