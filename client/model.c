@@ -359,6 +359,7 @@ int paramd_leave(struct paramd_model *model, int timeout_ms)
             pd_call_start(client->core, model->session, PD_KIND_GOODBYE, &goodbye.base, NULL, 0);
         status = pd_client_finish_call(client, call, deadline_us, "leaving the model");
         if (status == PARAMD_OK) {
+            pd_client_session_left(model->session);
             pd_call_destroy(call);
         } else if (status == PARAMD_SESSION_EXPIRED) {
             status = PARAMD_OK; /* gone is what it was to be; an answer was lost */

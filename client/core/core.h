@@ -104,6 +104,8 @@ struct pd_client_session *pd_join_take_session(struct pd_join *join);
 /* Forgets the session without a word to the daemon; unfinished ops end as CANCELLED or UNKNOWN, and
  * stay with their owners. */
 void pd_client_session_destroy(struct pd_client_session *session);
+/* GOODBYE was answered: destroying it need not close connections. */
+void pd_client_session_left(struct pd_client_session *session);
 const struct pd_definition *pd_client_session_definition(const struct pd_client_session *session);
 uint64_t pd_client_session_number(const struct pd_client_session *session);
 /* PARAMD_OK, or why no further call can succeed. */

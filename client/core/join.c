@@ -150,6 +150,14 @@ static bool make_session(struct pd_join *join, uint64_t number, uint64_t generat
     if (join->session != NULL) {
         return true;
     }
+    const struct pd_client_session *other;
+    DL_FOREACH(join->client->sessions, other) {
+        if (other->number == number && other->gone == PARAMD_OK) {
+            fail(join, PARAMD_INVALID,
+                 "this client has a handle of it: use that one, or open another client");
+            return false;
+        }
+    }
     join->session = pd_client_session_create(join->client, join->options.definition);
     if (join->session == NULL) {
         fail(join, PARAMD_NO_MEMORY, paramd_status_text(PARAMD_NO_MEMORY));

@@ -116,9 +116,26 @@ void pd_client_session_end(struct pd_client_session *session, int status)
     }
 }
 
+void pd_client_session_left(struct pd_client_session *session)
+{
+    session->left = true;
+}
+
+/* A connection holds one session in a model until it ends: where this one was attached, only a new
+ * connection can take the next. */
+static void free_links(struct pd_client_session *session)
+{
+    for (unsigned i = 0; i < session->lane_count && !session->left; i++) {
+        if (session->lanes[i].state != PD_LANE_DETACHED) {
+            pd_link_down(session->client->links[i], "a model handle was closed");
+        }
+    }
+}
+
 void pd_client_session_destroy(struct pd_client_session *session)
 {
     struct pd_client *client = session->client;
+    free_links(session);
     drop_all(session, PARAMD_CANCELLED);
     struct pd_call *call;
     DL_FOREACH(client->calls, call) {

@@ -165,6 +165,7 @@ struct pd_client_session {
     uint64_t generation;
     uint64_t attempt;
     bool established; /* an ATTACH has succeeded */
+    bool left;        /* GOODBYE was answered */
     int gone;         /* PARAMD_OK, or why it is over */
     struct pd_lane *lanes;
     unsigned lane_count;

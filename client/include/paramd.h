@@ -158,7 +158,8 @@ struct paramd_session {
 /* Creates the model, or joins it if it is there with the same definition, and waits until it has
  * values. Whoever creates it also initialises it: from initial[i] for each tensor i with
  * PARAMD_INIT_CLIENT (initial may be NULL if there is none), borrowed for the call. If that process
- * dies half-way, another joiner takes over after its lease. PARAMD_MISMATCH, PARAMD_UNSUPPORTED,
+ * dies half-way, another joiner takes over after its lease. A client has one handle of a model at a
+ * time (PARAMD_INVALID): for more sessions open more clients. PARAMD_MISMATCH, PARAMD_UNSUPPORTED,
  * PARAMD_INVALID: see paramd_error(). PARAMD_RESOURCE_EXHAUSTED: above the daemon's memory limit.
  * PARAMD_TIMEOUT. */
 PARAMD_CHECK int paramd_join(struct paramd_client *client,
