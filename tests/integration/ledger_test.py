@@ -1,6 +1,6 @@
-"""Four workers on two shards while their connections are cut: by `ss -K` at random moments, and by a
-proxy at random bytes. Each acknowledged push is found exactly once in every block, none twice, and
-each block's version counts them (workers/ledger.c says which push writes where)."""
+"""Four workers on two shards while their connections are cut: by `ss -K` at random moments, and by
+a proxy at random bytes. Each acknowledged push is found exactly once in every block, none twice,
+and each block's version counts them (workers/ledger.c says which push writes where)."""
 
 import collections
 import os
@@ -22,8 +22,8 @@ Push = collections.namedtuple("Push", "number tensors status blocks done refused
 
 
 def ss(*words, kill=False):
-    return subprocess.run(["ss", "-t", "-n", "-H", *(["-K"] if kill else []), "state", "established",
-                           *words], capture_output=True, text=True, check=False, timeout=30)
+    command = ["ss", "-t", "-n", "-H", *(["-K"] if kill else []), "state", "established", *words]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=30)
 
 
 def ss_can_cut():
@@ -42,7 +42,7 @@ def ss_can_cut():
 
 
 def read_worker(lines):
-    """What one worker printed: its pushes, (tensor, block) -> applied, and the library's counters."""
+    """What a worker printed: its pushes, (tensor, block) -> applied, and the library's counters."""
     pushes, applied, counters = [], {}, None
     for kind, *words in map(str.split, lines):
         if kind == "push":
@@ -72,8 +72,8 @@ class Ledger(unittest.TestCase):
 
     def run_crew(self, address, mode, cutter=None):
         """All lines of all workers."""
-        crew = [workers.Worker("ledger", address, "ledger", number, WORKERS, PUSHES, self.seed, mode)
-                for number in range(WORKERS)]
+        crew = [workers.Worker("ledger", address, "ledger", number, WORKERS, PUSHES, self.seed,
+                               mode) for number in range(WORKERS)]
         try:
             if cutter:
                 cutter(crew)
@@ -108,7 +108,7 @@ class Ledger(unittest.TestCase):
         return len(ss(*where, kill=True).stdout.splitlines())
 
     def cutting_rule(self):
-        """Cuts connections at random bytes: the greeting, a frame's head, in the middle of values."""
+        """Cuts connections at random bytes: greetings, heads of frames, the middle of values."""
         left = 2 * CUTS
         guard = threading.Lock()
 

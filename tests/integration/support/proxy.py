@@ -1,5 +1,5 @@
-"""A TCP proxy in front of a daemon that tests put between it and its clients. A rule decides for each
-connection after how many bytes of one direction it is cut with a reset, or held for good."""
+"""A TCP proxy that tests put between a daemon and its clients. A rule decides for each connection
+after how many bytes of one direction it is cut with a reset, or held for good."""
 
 import collections
 import selectors
@@ -84,6 +84,12 @@ class Proxy:
             return
         self.count["connections"] += 1
         self._pairs.add(_Pair(self, client, daemon, self._rule()))
+
+    def forget(self):
+        """No new connection has a fate any more, and no present one that has not met it."""
+        self._rule = lambda: None
+        for pair in list(self._pairs):
+            pair.fate = None
 
     def came(self, pair, fate):
         self.count[fate.action] += 1

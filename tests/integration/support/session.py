@@ -1,5 +1,5 @@
-"""A worker in raw frames: attaches a session to a model on every shard, pushes and pulls, and reads all
-values of a model without the client library, so that tests can hold that library against it."""
+"""A worker in raw frames: attaches a session to a model on every shard, pushes and pulls, and reads
+all values of a model without the client library, so that tests can hold that library against it."""
 
 import collections
 import os
@@ -20,7 +20,8 @@ def adding_definition(elements, block_elements=0):
     """A model whose updates add the gradient to weights that begin as zeros."""
     hypers = [pb.Hyper(name="lr", number=1), pb.Hyper(name="maximize", number=1)]
     return pb.Definition(
-        groups=[pb.Group(name="all", optimizer="sgd", hypers=hypers)], block_elements=block_elements,
+        groups=[pb.Group(name="all", optimizer="sgd", hypers=hypers)],
+        block_elements=block_elements,
         tensors=[pb.Tensor(name=f"t{i}", shape=[count], init=pb.ZEROS)
                  for i, count in enumerate(elements)])
 

@@ -10,7 +10,8 @@ from support import daemon
 
 
 class Worker:
-    """A process of bin/tests/worker-NAME. Use it in a with statement, which kills what still runs."""
+    """A process of bin/tests/worker-NAME. Use it in a with statement, which kills what still
+    runs."""
 
     def __init__(self, name, *arguments):
         program = os.path.join(daemon.BUILD, "bin", "tests", "worker-" + name)
