@@ -1,0 +1,270 @@
+/* Sessions: who may attach, what resume finds, who is closed by a newer one, when they end. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "tests/support/check_main.h"
+#include "tests/support/worker.h"
+
+enum { LEASE_US = 30000000, RETENTION_US = 120000000, SESSIONS_MAX = 3 };
+
+static struct pd_rig *rig;
+static struct pd_wire *wire;
+static struct pd_worker worker;
+static struct pd_plan plan;
+
+static void start(void)
+{
+    rig = pd_rig_create(&(struct pd_rig_options){
+        .lease_us = LEASE_US, .retention_us = RETENTION_US, .sessions_max = SESSIONS_MAX});
+    wire = pd_wire_open(rig, 0);
+    worker = pd_worker_named(1);
+    plan = pd_plan_ledger("m", 3000);
+    pd_join(wire, &worker, &plan);
+}
+
+static void stop(void)
+{
+    pd_rig_destroy(rig);
+}
+
+static void push_once(uint64_t block)
+{
+    pd_push_one(wire, &worker, &plan, 0, block, 1);
+    const Paramd__Ack *ack = pd_wire_expect(wire, PD_KIND_ACK);
+    ck_assert_int_eq(ack->status[0], PARAMD_OK);
+}
+
+static void send_goodbye(struct pd_wire *own)
+{
+    Paramd__Goodbye goodbye = PARAMD__GOODBYE__INIT;
+    goodbye.request_id = pd_wire_request_id(own);
+    goodbye.model = worker.model;
+    pd_send(own, PD_KIND_GOODBYE, &goodbye.base, NULL, 0);
+}
+
+START_TEST(attached_names_the_last_push_id_of_each_used_slot)
+{
+    push_once(2);
+    push_once(2);
+    push_once(0);
+    pd_wire_close(wire);
+    wire = pd_wire_open(rig, 0);
+    const Paramd__Attached *attached = pd_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    ck_assert(attached->ready);
+    ck_assert_uint_eq(attached->n_slot, 2);
+    ck_assert_uint_eq(attached->n_push_id, 2);
+    for (size_t i = 0; i < 2; i++) {
+        bool third = attached->slot[i] == pd_plan_slot(&plan, 0, 2);
+        ck_assert(third || attached->slot[i] == pd_plan_slot(&plan, 0, 0));
+        ck_assert_uint_eq(attached->push_id[i], third ? 2 : 1);
+    }
+}
+END_TEST
+
+START_TEST(new_of_a_session_that_exists_continues_it)
+{
+    push_once(0);
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    ck_assert_uint_eq(pd_attach(second, &worker, "m", PARAMD__ATTACH_MODE__NEW)->n_slot, 1);
+}
+END_TEST
+
+START_TEST(resume_of_an_unknown_session_is_expired)
+{
+    struct pd_worker other = pd_worker_named(2);
+    pd_send_attach(wire, &other, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(wire, PARAMD_SESSION_EXPIRED);
+    pd_send_attach(wire, &other, "none", PARAMD__ATTACH_MODE__NEW);
+    (void)pd_wire_expect_error(wire, PARAMD_NOT_FOUND);
+    pd_send_attach(wire, &other, "m", (Paramd__AttachMode)7);
+    (void)pd_wire_expect_error(wire, PARAMD_INVALID);
+}
+END_TEST
+
+START_TEST(a_second_live_process_with_the_same_session_is_refused)
+{
+    struct pd_worker twin = worker;
+    twin.nonce++;
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_send_attach(second, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(second, PARAMD_SESSION_IN_USE);
+    push_once(0); /* the first one notices nothing */
+}
+END_TEST
+
+START_TEST(after_the_lease_another_process_takes_the_session_over)
+{
+    push_once(0);
+    struct pd_worker twin = worker;
+    twin.nonce++;
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_rig_pass(rig, LEASE_US + 2000000);
+    const Paramd__Attached *attached = pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    ck_assert_uint_eq(attached->push_id[0], 1);
+    ck_assert_ptr_null(wire->conn);
+    ck_assert_ptr_nonnull(strstr(wire->reason, "newer connection"));
+    worker = twin;
+    wire = second;
+    push_once(0);
+}
+END_TEST
+
+START_TEST(a_take_over_closes_the_older_connections_of_all_shards)
+{
+    struct pd_rig *three = pd_rig_create(&(struct pd_rig_options){.shards = 3});
+    struct pd_wire *old[3];
+    struct pd_worker twin = worker;
+    twin.nonce++;
+    for (uint32_t i = 0; i < 3; i++) {
+        old[i] = pd_wire_open(three, i);
+        pd_join(old[i], &worker, &plan);
+    }
+    pd_rig_pass(three, LEASE_US + 2000000);
+    struct pd_wire *own = pd_wire_open(three, 1);
+    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    for (uint32_t i = 0; i < 3; i++) {
+        ck_assert_ptr_null(old[i]->conn);
+    }
+    ck_assert_ptr_nonnull(own->conn);
+    pd_rig_destroy(three);
+}
+END_TEST
+
+START_TEST(a_reconnect_of_the_same_process_replaces_its_older_connection)
+{
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    (void)pd_attach(second, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    ck_assert_ptr_null(wire->conn);
+    wire = second;
+    push_once(0);
+}
+END_TEST
+
+START_TEST(one_connection_has_one_session_in_a_model)
+{
+    struct pd_worker other = pd_worker_named(2);
+    pd_send_attach(wire, &other, "m", PARAMD__ATTACH_MODE__NEW);
+    (void)pd_wire_expect_error(wire, PARAMD_BUSY);
+    push_once(0);
+}
+END_TEST
+
+START_TEST(a_session_is_forgotten_when_its_retention_is_over)
+{
+    push_once(0);
+    pd_wire_close(wire);
+    wire = pd_wire_open(rig, 0);
+    pd_rig_pass(rig, RETENTION_US - 35000000);
+    (void)pd_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    pd_wire_close(wire);
+    wire = pd_wire_open(rig, 0);
+    pd_rig_pass(rig, RETENTION_US + 2000000);
+    ck_assert_double_eq(pd_counter(wire, NULL, "sessions"), 0);
+    ck_assert_double_eq(pd_counter(wire, NULL, "sessions_expired"), 1);
+    pd_send_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(wire, PARAMD_SESSION_EXPIRED);
+    (void)pd_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__NEW);
+    worker.ids[pd_plan_slot(&plan, 0, 0)] = 0;
+    push_once(0);
+}
+END_TEST
+
+START_TEST(a_connection_keeps_its_session_without_any_traffic)
+{
+    push_once(0);
+    pd_rig_pass(rig, RETENTION_US * 3);
+    push_once(0);
+}
+END_TEST
+
+START_TEST(goodbye_forgets_the_session)
+{
+    push_once(0);
+    send_goodbye(wire);
+    (void)pd_wire_expect(wire, PD_KIND_DONE);
+    pd_push_one(wire, &worker, &plan, 0, 0, 1);
+    (void)pd_wire_expect_error(wire, PARAMD_SESSION_EXPIRED);
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_send_attach(second, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(second, PARAMD_SESSION_EXPIRED);
+    /* The same connection may begin anew. */
+    ck_assert_uint_eq(pd_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__NEW)->n_slot, 0);
+    worker.ids[pd_plan_slot(&plan, 0, 0)] = 0;
+    push_once(0);
+    (void)pd_pull(wire, &worker, 0, 0, 0);
+    ck_assert_float_eq(pd_values(wire)[0], 2);
+}
+END_TEST
+
+START_TEST(requests_need_a_session)
+{
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_push_one(second, &worker, &plan, 0, 0, 1);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
+    pd_send_pull(second, &worker, 0, 0, 0, 0);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
+    pd_send_init(second, &worker, &plan, 0, 0, PARAMD__PART__WEIGHTS, 1, 0);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
+    pd_send_skip(second, &worker, 0, 1, 1);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
+    send_goodbye(second);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
+    worker.model += 5;
+    pd_push_one(second, &worker, &plan, 0, 0, 1);
+    (void)pd_wire_expect_error(second, PARAMD_NOT_FOUND);
+}
+END_TEST
+
+START_TEST(at_the_cap_a_live_session_is_never_evicted)
+{
+    struct pd_wire *wires[SESSIONS_MAX + 1];
+    for (unsigned i = 1; i < SESSIONS_MAX; i++) {
+        struct pd_worker other = pd_worker_named(1 + i);
+        wires[i] = pd_wire_open(rig, 0);
+        (void)pd_attach(wires[i], &other, "m", PARAMD__ATTACH_MODE__NEW);
+    }
+    struct pd_worker late = pd_worker_named(50);
+    struct pd_wire *own = pd_wire_open(rig, 0);
+    pd_send_attach(own, &late, "m", PARAMD__ATTACH_MODE__NEW);
+    (void)pd_wire_expect_error(own, PARAMD_BUSY);
+    /* The oldest that is not alive any more makes room. */
+    pd_wire_close(wires[1]);
+    for (unsigned i = 0; i < 4; i++) {
+        pd_rig_pass(rig, LEASE_US / 3);
+        push_once(0);
+    }
+    (void)pd_attach(own, &late, "m", PARAMD__ATTACH_MODE__NEW);
+    push_once(0);
+    struct pd_worker gone = pd_worker_named(2);
+    pd_send_attach(own, &gone, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(own, PARAMD_SESSION_EXPIRED);
+}
+END_TEST
+
+Suite *pd_test_suite(void)
+{
+    Suite *suite = suite_create("sessions");
+    TCase *attach = tcase_create("attach");
+    tcase_add_checked_fixture(attach, start, stop);
+    tcase_add_test(attach, attached_names_the_last_push_id_of_each_used_slot);
+    tcase_add_test(attach, new_of_a_session_that_exists_continues_it);
+    tcase_add_test(attach, resume_of_an_unknown_session_is_expired);
+    tcase_add_test(attach, one_connection_has_one_session_in_a_model);
+    tcase_add_test(attach, requests_need_a_session);
+    suite_add_tcase(suite, attach);
+    TCase *twins = tcase_create("take_over");
+    tcase_add_checked_fixture(twins, start, stop);
+    tcase_add_test(twins, a_second_live_process_with_the_same_session_is_refused);
+    tcase_add_test(twins, after_the_lease_another_process_takes_the_session_over);
+    tcase_add_test(twins, a_take_over_closes_the_older_connections_of_all_shards);
+    tcase_add_test(twins, a_reconnect_of_the_same_process_replaces_its_older_connection);
+    suite_add_tcase(suite, twins);
+    TCase *end = tcase_create("end");
+    tcase_add_checked_fixture(end, start, stop);
+    tcase_add_test(end, a_session_is_forgotten_when_its_retention_is_over);
+    tcase_add_test(end, a_connection_keeps_its_session_without_any_traffic);
+    tcase_add_test(end, goodbye_forgets_the_session);
+    tcase_add_test(end, at_the_cap_a_live_session_is_never_evicted);
+    suite_add_tcase(suite, end);
+    return suite;
+}
