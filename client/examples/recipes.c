@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static const struct recipe recipes[] = {
@@ -30,18 +31,12 @@ const struct recipe *recipe_find(const char *optimizer)
             return &recipes[i];
         }
     }
-    return NULL;
-}
-
-const char *recipe_names(void)
-{
-    static char names[256];
-    size_t used = 0;
-    for (size_t i = 0; i < RECIPES && used < sizeof names; i++) {
-        used += (size_t)snprintf(names + used, sizeof names - used, "%s%s", i > 0 ? ", " : "",
-                                 recipes[i].optimizer);
+    fprintf(stderr, "no optimizer is called %s: there are", optimizer);
+    for (size_t i = 0; i < RECIPES; i++) {
+        fprintf(stderr, " %s", recipes[i].optimizer);
     }
-    return names;
+    fputs("\n", stderr);
+    exit(2);
 }
 
 size_t recipe_hypers(const struct recipe *recipe, double pushes, struct paramd_hyper *hypers)

@@ -12,11 +12,8 @@ struct recipe {
     struct paramd_hyper more[2]; /* a name of NULL ends them */
 };
 
-/* NULL if there is none. */
+/* Ends the program, naming all there are, if there is none for this optimizer. */
 const struct recipe *recipe_find(const char *optimizer);
-
-/* "sgd, momentum, ..." for error messages and --help. */
-const char *recipe_names(void);
 
 enum { RECIPE_HYPERS_MAX = 8 };
 

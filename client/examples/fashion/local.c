@@ -68,7 +68,7 @@ static void train(struct network *weights, const char *data, unsigned long updat
         uint32_t batch[BATCH_MAX];
         walk_take(&walk, batch, BATCH_MAX);
         network_gradient(weights, &images, batch, BATCH_MAX, &gradient);
-        adam(&weights->w1[0][0], &m.w1[0][0], &v.w1[0][0], &gradient.w1[0][0],
+        adam((float *)weights, (float *)&m, (float *)&v, (float *)&gradient,
              learning_rate((double)done, (double)updates), (double)done + 1.0);
     }
     walk_deinit(&walk);

@@ -9,14 +9,14 @@ const char fashion_group_name[] = "all";
 /* The tensors in the order of struct network's members. */
 static const struct {
     const char *name;
-    size_t offset;
+    size_t first; /* its place among the network's floats */
     unsigned rank;
     uint64_t shape[2];
 } layout[FASHION_TENSORS] = {
-    {"w1", offsetof(struct network, w1), 2, {IMAGE_PIXELS, HIDDEN}},
-    {"b1", offsetof(struct network, b1), 1, {HIDDEN}},
-    {"w2", offsetof(struct network, w2), 2, {HIDDEN, IMAGE_CLASSES}},
-    {"b2", offsetof(struct network, b2), 1, {IMAGE_CLASSES}},
+    {"w1", offsetof(struct network, w1) / sizeof(float), 2, {IMAGE_PIXELS, HIDDEN}},
+    {"b1", offsetof(struct network, b1) / sizeof(float), 1, {HIDDEN}},
+    {"w2", offsetof(struct network, w2) / sizeof(float), 2, {HIDDEN, IMAGE_CLASSES}},
+    {"b2", offsetof(struct network, b2) / sizeof(float), 1, {IMAGE_CLASSES}},
 };
 
 void fashion_define(struct fashion_model *model, const char *name, const struct recipe *recipe,
@@ -44,7 +44,7 @@ void fashion_initial(struct paramd_values values[FASHION_TENSORS], const struct 
 {
     memset(values, 0, FASHION_TENSORS * sizeof *values);
     for (size_t i = 0; i < FASHION_TENSORS; i++) {
-        values[i].weights = (const float *)((const char *)weights + layout[i].offset);
+        values[i].weights = (const float *)weights + layout[i].first;
     }
 }
 
@@ -55,8 +55,8 @@ void fashion_entries(struct paramd_io entries[FASHION_TENSORS], const struct net
     for (uint32_t i = 0; i < FASHION_TENSORS; i++) {
         entries[i].tensor = i;
         if (gradient != NULL) {
-            entries[i].gradient = (const char *)gradient + layout[i].offset;
+            entries[i].gradient = (const float *)gradient + layout[i].first;
         }
-        entries[i].values = (char *)weights + layout[i].offset;
+        entries[i].values = (float *)weights + layout[i].first;
     }
 }

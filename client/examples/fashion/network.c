@@ -18,7 +18,7 @@ struct pass {
 
 void network_init(struct network *weights, uint64_t seed)
 {
-    float *w = &weights->w1[0][0];
+    float *w = (float *)weights;
     size_t first_layer = IMAGE_PIXELS * HIDDEN + HIDDEN;
     for (size_t i = 0; i < NETWORK_FLOATS; i++) {
         double bound = 1.0 / sqrt(i < first_layer ? IMAGE_PIXELS : HIDDEN);
@@ -142,7 +142,7 @@ struct score network_score(const struct network *weights, const struct images *i
     struct pass pass;
     double right = 0.0, loss = 0.0;
     for (size_t first = 0; first < count; first += BATCH_MAX) {
-        uint32_t batch[BATCH_MAX];
+        uint32_t batch[BATCH_MAX] = {0};
         size_t batch_count = count - first < BATCH_MAX ? count - first : BATCH_MAX;
         for (size_t b = 0; b < batch_count; b++) {
             batch[b] = (uint32_t)(first + b);

@@ -204,11 +204,7 @@ int main(int argc, char **argv)
     struct outcome outcome;
 
     read_settings(&settings, argc, argv);
-    const struct recipe *recipe = recipe_find(settings.optimizer);
-    if (recipe == NULL) {
-        errx(2, "no optimizer is called %s: there are %s", settings.optimizer, recipe_names());
-    }
-    fashion_define(&definition, settings.model, recipe, settings.schedule);
+    fashion_define(&definition, settings.model, recipe_find(settings.optimizer), settings.schedule);
     /* All workers offer the same first weights; those of the first to come are taken. */
     network_init(&weights, 1);
     fashion_initial(initial, &weights);

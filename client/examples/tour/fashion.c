@@ -67,8 +67,8 @@ static void sum_gradient(const struct network *weights, const struct images *ima
                          const uint32_t *batch, size_t count, struct network *sum)
 {
     static struct network part;
-    float *to = &sum->w1[0][0];
-    const float *from = &part.w1[0][0];
+    float *to = (float *)sum;
+    const float *from = (float *)&part;
     memset(sum, 0, sizeof *sum);
     for (size_t first = 0; first < count; first += BATCH_MAX) {
         size_t part_count = count - first < BATCH_MAX ? count - first : BATCH_MAX;

@@ -43,7 +43,7 @@ static void draw_gradient(const float *weights, float *gradient, uint64_t *rando
 {
     memset(gradient, 0, FEATURES * sizeof *gradient);
     for (int example = 0; example < BATCH; example++) {
-        int present[FEATURES], count = 0;
+        int present[FEATURES] = {0}, count = 0;
         double error = 0.0;
         for (int i = 0; i < FEATURES; i++) {
             if (1000.0 * random_unit(random) < per_mille[i / CLASS_FEATURES]) {
@@ -60,7 +60,7 @@ static void draw_gradient(const float *weights, float *gradient, uint64_t *rando
 
 static struct learned learn(struct paramd_client *client, size_t entrant)
 {
-    float weights[FEATURES] = {0}, gradient[FEATURES] = {0}, squares[FEATURES];
+    float weights[FEATURES] = {0}, gradient[FEATURES] = {0}, squares[FEATURES] = {0};
     struct learned learned = {{0}, {0}};
     struct trainee trainee;
     uint64_t random = 1;

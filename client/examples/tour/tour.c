@@ -43,6 +43,7 @@ void trainee_begin(struct trainee *trainee, struct paramd_client *client,
                    const struct contestant *contestant, const float *gradient, float *values,
                    size_t count)
 {
+    snprintf(trainee->name, sizeof trainee->name, "tour/%s-%d", contestant->name, (int)getpid());
     struct paramd_group group = {
         .name = "all", .optimizer = contestant->optimizer, .hypers = contestant->hypers};
     struct paramd_tensor tensor = {.name = "w", .rank = 1, .shape = {count}};
@@ -56,7 +57,6 @@ void trainee_begin(struct trainee *trainee, struct paramd_client *client,
            contestant->hypers[group.hyper_count].name != NULL) {
         group.hyper_count++;
     }
-    snprintf(trainee->name, sizeof trainee->name, "tour/%s-%d", contestant->name, (int)getpid());
     tour_check(paramd_join(client, &definition, &initial, TOUR_TIMEOUT_MS, &trainee->model),
                "create a model");
     trainee->io = (struct paramd_io){.gradient = gradient, .values = values};
