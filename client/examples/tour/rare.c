@@ -62,7 +62,7 @@ static struct learned learn(struct paramd_client *client, size_t entrant)
 {
     float weights[FEATURES] = {0}, gradient[FEATURES] = {0}, squares[FEATURES] = {0};
     struct learned learned = {{0}, {0}};
-    struct trainee trainee;
+    struct trainee trainee = {.model = NULL};
     uint64_t random = 1;
     trainee_begin(&trainee, client, &entrants[entrant].contestant, gradient, weights, FEATURES);
     for (int push = 0; push < pushes; push++) {

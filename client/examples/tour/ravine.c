@@ -41,7 +41,7 @@ static struct walked walk(struct paramd_client *client, const struct contestant 
 {
     float at[2] = {(float)start_x, (float)start_y}, gradient[2] = {0};
     struct walked walked = {0};
-    struct trainee trainee;
+    struct trainee trainee = {.model = NULL};
     trainee_begin(&trainee, client, contestant, gradient, at, 2);
     for (int step = 0; step <= STEPS; step++) {
         double y = at[1];
