@@ -294,6 +294,7 @@ static bool take_tensors(struct paramd_stat *stat, const Paramd__Stated *stated)
 static bool take_page(struct paramd_stat *stat, const Paramd__Stated *stated, bool first)
 {
     if (first) {
+        copy_text(stat->server, sizeof stat->server, stated->server);
         if (stated->model != NULL) {
             copy_model(stated->model, &stat->model);
         }

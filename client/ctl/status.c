@@ -38,7 +38,7 @@ static void print_memory(const struct paramd_stat *stat)
  * a newer one too, follows under its own name. */
 static void print_status(const struct pd_ctl *ctl, const struct paramd_stat *stat)
 {
-    (void)printf("%-20s%s\n", "daemon", ctl->address);
+    (void)printf("%-20s%s at %s\n", "daemon", stat->server, ctl->address);
     (void)printf("%-20s%s\n", "uptime",
                  pd_ctl_duration(pd_ctl_counter(stat, "uptime_seconds")).text);
     (void)printf("%-20s%s\n", "shards", count_of(stat, "shards").text);
@@ -73,8 +73,9 @@ enum pd_ctl_exit pd_ctl_status(const struct pd_ctl *ctl)
     }
     enum pd_ctl_exit outcome = PD_CTL_OK;
     if (ctl->json) {
-        outcome = pd_ctl_print_json(json_pack("{s:s, s:o}", "address", ctl->address, "counters",
-                                              pd_ctl_json_counters(stat)));
+        outcome =
+            pd_ctl_print_json(json_pack("{s:s, s:s, s:o}", "address", ctl->address, "server",
+                                        stat->server, "counters", pd_ctl_json_counters(stat)));
     } else {
         print_status(ctl, stat);
     }

@@ -354,6 +354,7 @@ struct paramd_tensor_info {
 
 /* One allocation with its arrays: freed with paramd_free. */
 struct paramd_stat {
+    char server[64];                /* name and version of the daemon */
     struct paramd_model_info model; /* of a model */
     struct paramd_counter *counters;
     size_t counter_count;

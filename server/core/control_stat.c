@@ -226,7 +226,7 @@ static void daemon_counters(const struct pd_control *control, const struct pd_co
     add(counters, "memory_bytes_max", (double)control->options.memory_max);
 }
 
-/* Means and sums over the live workers' last REPORTs. */
+/* Means and sums over the last REPORTs of all sessions that are remembered. */
 static void worker_counters(const struct pd_control *control, const struct pd_control_ask *ask,
                             struct counters *counters)
 {
@@ -360,6 +360,7 @@ void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
     struct counters counters;
     bool made = counters_init(control, &counters);
     stated.request_id = ask->request_id;
+    stated.server = (char *)(uintptr_t)control->options.version;
     if (made && ask->model == 0) {
         daemon_counters(control, ask, &counters);
     } else if (made) {

@@ -96,7 +96,7 @@ class Paramctl(unittest.TestCase):
 class Looking(Paramctl):
     def test_status_shows_what_the_daemon_counts(self):
         lines = self.lines("status")
-        self.assertIn(f"daemon              {self.daemon.address}", lines)
+        self.assertRegex(lines[0], rf"^daemon +paramd/\d+\.\d+\.\d+ at {self.daemon.address}$")
         self.assertIn("shards              2", lines)
         self.assertIn("models              1", lines)
         self.assertIn("protocol errors     0", lines)
@@ -107,7 +107,7 @@ class Looking(Paramctl):
 
     def test_status_as_json_has_the_counters_by_name(self):
         document = self.document("status")
-        self.assertEqual(set(document), {"address", "counters"})
+        self.assertEqual(set(document), {"address", "server", "counters"})
         counters = document["counters"]
         self.assertEqual((counters["shards"], counters["models"], counters["sessions"]), (2, 1, 1))
         self.assertGreater(counters["uptime_seconds"], 0)
