@@ -203,8 +203,11 @@ static void unknown_kind(struct pd_host *host, struct pd_host_conn *conn)
 
 static void frame_done(struct pd_host *host, struct pd_host_conn *conn)
 {
-    pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
-    conn->payload = (struct pd_span){NULL, 0};
+    if (conn->payload.data != NULL) {
+        pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
+        conn->payload = (struct pd_span){NULL, 0};
+        host->room = host->room || host->waiting > 0;
+    }
     pd_frame_reader_next(&conn->reader);
     conn->frame_us = 0;
     if (conn->peer.greeted) {
@@ -557,17 +560,29 @@ static void check_times(struct pd_host *host, struct pd_host_conn *conn)
     pd_frame_reader_shrink(&conn->reader);
 }
 
-/* When others wait for room, the reader of the oldest copy must move. */
-static void check_slow_reader(struct pd_host *host, struct pd_host_conn *conn,
-                              const struct pd_view *oldest)
+/* Whether the connection reads too slowly what takes room for copies. */
+static bool slow_with_copy(const struct pd_host *host, const struct pd_host_conn *conn)
 {
-    if (!conn->sending || conn->frame.view != oldest) {
-        return;
-    }
+    bool copy =
+        conn->frame.buffer != NULL || (conn->frame.view != NULL && conn->frame.view->copy != NULL);
     uint64_t since = host->now_us - conn->sending_us;
-    if (since > SLOW_AFTER_US && conn->sent < since * SLOW_BYTES_PER_US) {
-        pd_host_finish(host, conn,
-                       "it reads slower than 1 MB/s while others wait for its copy of a block");
+    return conn->sending && copy && !conn->finished && since > SLOW_AFTER_US &&
+           conn->sent < since * SLOW_BYTES_PER_US;
+}
+
+/* Others wait for room: of those that read too slowly, the one that began first is closed. */
+static void close_slowest(struct pd_host *host)
+{
+    struct pd_host_conn *first = NULL;
+    struct pd_link *link = host->all.next;
+    for (; link != &host->all; link = link->next) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        if (slow_with_copy(host, conn) && (first == NULL || conn->sending_us < first->sending_us)) {
+            first = conn;
+        }
+    }
+    if (first != NULL) {
+        pd_host_finish(host, first, "it reads slower than 1 MB/s while others wait for its copy");
     }
 }
 
@@ -585,11 +600,9 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
         check_times(host, conn);
         waits = waits || conn->stalled;
     }
-    const struct pd_view *oldest = waits ? pd_shard_oldest_copy(host->shard) : NULL;
-    for (link = host->all.next; oldest != NULL && link != &host->all; link = link->next) {
-        check_slow_reader(host, PD_CONTAINER(link, struct pd_host_conn, all), oldest);
-    }
-    if (!waits) {
+    if (waits) {
+        close_slowest(host);
+    } else {
         pd_pool_trim(&host->payloads);
     }
     pd_host_retry(host);

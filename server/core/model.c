@@ -277,7 +277,7 @@ void pd_model_restart(struct pd_model *model, const struct pd_message *message)
     }
 }
 
-struct pd_view *pd_view_begin(struct pd_link *views, struct pd_block *block)
+struct pd_view *pd_view_begin(struct pd_block *block)
 {
     struct pd_view *view = block->view;
     if (view == NULL) {
@@ -285,8 +285,6 @@ struct pd_view *pd_view_begin(struct pd_link *views, struct pd_block *block)
         if (view == NULL) {
             return NULL;
         }
-        pd_link_init(&view->link);
-        pd_list_push(views, &view->link);
         view->block = block;
         view->parts = block->parts;
         block->view = view;
@@ -307,7 +305,6 @@ bool pd_view_end(struct pd_view *view, struct pd_pool *copies)
         view->block->view = NULL;
     }
     view->block->model->users--;
-    pd_link_remove(&view->link);
     free(view);
     return room;
 }

@@ -23,7 +23,6 @@ struct pd_block;
 
 /* What readers are looking at: one block as it is, or the copy of it as it was. */
 struct pd_view {
-    struct pd_link link; /* of the shard's views, oldest first */
     struct pd_block *block;
     const float *parts; /* the block's memory, or the copy's */
     float *copy;        /* NULL while the block itself is looked at */
@@ -131,9 +130,8 @@ enum paramd_status pd_block_apply(struct pd_block *block, const struct pd_optim_
 /* All values are dropped: a new attempt to initialise begins. */
 void pd_model_restart(struct pd_model *model, const struct pd_message *message);
 
-/* Begins to look at a block; views is the shard's list. NULL without memory. The caller ends it
- * with pd_view_end. */
-struct pd_view *pd_view_begin(struct pd_link *views, struct pd_block *block);
+/* Begins to look at a block. NULL without memory. The caller ends it with pd_view_end. */
+struct pd_view *pd_view_begin(struct pd_block *block);
 /* True if this was the last reader of a copy: room is back. */
 bool pd_view_end(struct pd_view *view, struct pd_pool *copies);
 

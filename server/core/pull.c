@@ -256,7 +256,7 @@ static bool send_part(struct pd_shard *shard, struct pd_cursor *cursor, struct p
         }
     }
     if (cursor->view == NULL) {
-        cursor->view = pd_view_begin(&shard->views, block);
+        cursor->view = pd_view_begin(block);
         if (cursor->view == NULL) {
             pd_pool_give(&shard->copies, buffer, bytes);
             return false;

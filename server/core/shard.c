@@ -28,7 +28,6 @@ enum paramd_status pd_shard_create(const struct pd_shard_options *options,
     }
     shard->options = *options;
     pd_link_init(&shard->dropped);
-    pd_link_init(&shard->views);
     pd_pool_init(&shard->copies, options->copies_max);
     *ret_shard = shard;
     return PARAMD_OK;
@@ -391,18 +390,6 @@ void pd_shard_step(struct pd_shard *shard, const struct pd_event *event, struct 
         passed(shard, event, effects);
         break;
     }
-}
-
-const struct pd_view *pd_shard_oldest_copy(const struct pd_shard *shard)
-{
-    const struct pd_link *link = shard->views.next;
-    for (; link != &shard->views; link = link->next) {
-        const struct pd_view *view = PD_CONTAINER(link, const struct pd_view, link);
-        if (view->copy != NULL) {
-            return view;
-        }
-    }
-    return NULL;
 }
 
 uint64_t pd_shard_memory_bytes(const struct pd_shard *shard)

@@ -127,10 +127,6 @@ void pd_shard_step(struct pd_shard *shard, const struct pd_event *event,
 bool pd_peer_holds(const struct pd_peer *peer, uint64_t model, const struct pd_session_key *key,
                    bool other_nonce);
 
-/* The oldest view whose copy takes room: the host closes its reader if it is slow. NULL if there is
- * none. */
-const struct pd_view *pd_shard_oldest_copy(const struct pd_shard *shard);
-
 /* For STAT: counters that the host keeps are added by it. */
 uint64_t pd_shard_memory_bytes(const struct pd_shard *shard);
 

@@ -44,7 +44,6 @@ struct pd_shard {
     struct pd_shard_options options;
     struct pd_model *models; /* uthash by number */
     struct pd_link dropped;  /* models whose memory is being given back */
-    struct pd_link views;    /* all views, oldest first */
     struct pd_pool copies;
     uint64_t seen_us;      /* when sessions with traffic were last told to control */
     uint64_t connected_us; /* and all that have a connection */
