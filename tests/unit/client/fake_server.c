@@ -386,6 +386,7 @@ static void whole(struct fake_conn *conn)
 {
     struct fake_server *server = conn->server;
     server->frames[conn->reader.kind]++;
+    server->last_request = pd_request_id(conn->message);
     server->payload_sums_seen |= (conn->reader.flags & PD_FRAME_PAYLOAD_SUM) != 0;
     if (server->faults.mute) {
         return;

@@ -63,6 +63,7 @@ struct fake_server {
     uint64_t applied;
     uint64_t base_version; /* of the last push entry */
     float learning_rate;   /* what SET said */
+    uint64_t last_request; /* its id */
     bool payload_sums_seen;
     bool send_payload_sums;
 };
