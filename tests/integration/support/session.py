@@ -68,6 +68,11 @@ class Session:
         for connection in self.connections:
             connection.close()
 
+    def leave(self):
+        """Ends the session, so that the daemon forgets it."""
+        answer = self.connections[0].request("GOODBYE", model=self.model)
+        assert answer.kind == "DONE", answer
+
     def _read_definition(self, connection):
         answer = connection.request("STAT", model=self.name, definition=True)
         assert answer.kind == "STATED", answer
