@@ -95,6 +95,29 @@ START_TEST(thousands_of_one_tensor_calls_travel_in_a_handful_of_frames)
 }
 END_TEST
 
+START_TEST(calls_made_one_by_one_share_frames_while_answers_are_under_way)
+{
+    enum { CALLS = 100 };
+    struct world world;
+    struct pd_op *ops[CALLS];
+    float value = 1;
+    world_init(&world, 1, 5);
+    world_join(&world, CALLS, 1, 1024);
+    for (uint32_t i = 0; i < CALLS; i++) {
+        ops[i] = world_op(&world, _i == 0 ? PD_OP_PUSH : PD_OP_PULL, i, 1, &value, &value, 0, NULL);
+        world_write(&world, 0);
+    }
+    enum pd_kind kind = _i == 0 ? PD_KIND_PUSH : PD_KIND_PULL;
+    ck_assert_uint_eq(world.server.frames[kind], 4);
+    for (uint32_t i = 0; i < CALLS; i++) {
+        ck_assert_int_eq(world_finish(&world, ops[i]).status, PARAMD_OK);
+        pd_op_release(ops[i]);
+    }
+    ck_assert_uint_eq(world.server.frames[kind], 5);
+    world_deinit(&world);
+}
+END_TEST
+
 START_TEST(a_large_tensor_travels_as_one_block_a_frame)
 {
     enum { ELEMENTS = 5 * 65536 };
@@ -345,6 +368,8 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(tests, what_is_pushed_comes_back_for_any_split, 0, SEEDS);
     tcase_add_loop_test(tests, push_pull_brings_values_with_its_own_push_in_them, 0, SEEDS);
     tcase_add_test(tests, thousands_of_one_tensor_calls_travel_in_a_handful_of_frames);
+    tcase_add_loop_test(tests, calls_made_one_by_one_share_frames_while_answers_are_under_way, 0,
+                        2);
     tcase_add_test(tests, a_large_tensor_travels_as_one_block_a_frame);
     tcase_add_loop_test(tests, pushes_to_one_tensor_beyond_64_are_all_applied_in_order, 0, SEEDS);
     tcase_add_test(tests, if_newer_leaves_unchanged_blocks_alone);

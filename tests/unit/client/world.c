@@ -121,6 +121,12 @@ static bool move_from_server(struct world *world, unsigned link)
     return true;
 }
 
+void world_write(struct world *world, unsigned link)
+{
+    while (world->conns[link] != NULL && move_to_server(world, link)) {
+    }
+}
+
 static bool do_wishes(struct world *world)
 {
     unsigned link;

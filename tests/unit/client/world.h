@@ -42,6 +42,8 @@ bool world_until(struct world *world, bool (*done)(const void *arg), const void 
 struct paramd_result world_finish(struct world *world, struct pd_op *op);
 /* Lets so much time pass. */
 void world_pass(struct world *world, uint64_t us);
+/* Moves bytes towards the daemon only, until there are none. */
+void world_write(struct world *world, unsigned link);
 /* Breaks the connection of a link; what was on the wire is lost. */
 void world_break(struct world *world, unsigned link);
 
