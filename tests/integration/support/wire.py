@@ -78,7 +78,7 @@ def raw_frame(kind, header=b"", payload=b"", flags=0, **wrong):
 
 
 class Connection:
-    """A connection that has sent its preamble. address is (host, port) or the path of a Unix socket.
+    """A connection that has sent its preamble. address is (host, port) or a Unix socket's path.
     first replaces the preamble; with None nothing is sent."""
 
     def __init__(self, address, shard=ANY_SHARD, first=b"", seconds=SECONDS_MAX):

@@ -101,6 +101,24 @@ START_TEST(letters_of_four_threads_arrive_all_and_in_order)
 }
 END_TEST
 
+START_TEST(one_letter_wakes_a_receiver_that_waits)
+{
+    struct post post;
+    struct letter *letter = calloc(1, sizeof *letter);
+    struct pd_link list;
+    open_post(&post, 1);
+    pd_link_init(&list);
+    pd_link_init(&letter->link);
+    pd_list_push(&list, &letter->link);
+    ck_assert_int_eq(pd_loop_start(&post.loop, "receiver"), PARAMD_OK);
+    pd_mailbox_send(&post.mailbox, &list);
+    pd_loop_join(&post.loop);
+    ck_assert_int_eq(post.received, 1);
+    pd_loop_deinit(&post.loop);
+    pd_mailbox_deinit(&post.mailbox, &list);
+}
+END_TEST
+
 START_TEST(owner_is_called_once_for_a_batch)
 {
     struct post post;
@@ -143,6 +161,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("mailbox");
     TCase *all = tcase_create("letters");
     tcase_add_test(all, letters_of_four_threads_arrive_all_and_in_order);
+    tcase_add_test(all, one_letter_wakes_a_receiver_that_waits);
     tcase_add_test(all, owner_is_called_once_for_a_batch);
     tcase_add_test(all, what_nobody_received_is_given_back);
     suite_add_tcase(suite, all);
