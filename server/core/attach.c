@@ -305,8 +305,11 @@ static enum paramd_status create_model(struct pd_shard *shard, const struct pd_m
     shard->memory_bytes += model->bytes;
     HASH_ADD(by_number, shard->models, number, sizeof model->number, model);
     if (model->by_number.tbl == NULL) {
+        /* At once: to control it was never there. */
+        shard->memory_bytes -= model->bytes;
         model->dropped = true;
-        pd_list_push(&shard->dropped, &model->dropped_link);
+        while (!pd_model_free_step(model, &shard->options.memory)) {
+        }
         return PARAMD_RESOURCE_EXHAUSTED;
     }
     return PARAMD_OK;

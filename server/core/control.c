@@ -182,13 +182,15 @@ static bool copies_for_all(const struct pd_control *control, const struct pd_mes
     return true;
 }
 
-void pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
+bool pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
                          struct pd_control_effects *effects)
 {
     struct pd_link list;
-    if (copies_for_all(control, like, &list)) {
-        pd_list_move(&effects->messages, &list);
+    if (!copies_for_all(control, like, &list)) {
+        return false;
     }
+    pd_list_move(&effects->messages, &list);
+    return true;
 }
 
 struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const struct pd_message *like,
@@ -323,6 +325,7 @@ void pd_control_step(struct pd_control *control, struct pd_message *message, uin
     pd_arena_reset(&control->arena);
     if (message == NULL) {
         pd_control_expire(control, effects);
+        pd_control_remind(control, effects);
         return;
     }
     switch (message->kind) {

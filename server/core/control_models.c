@@ -434,6 +434,24 @@ void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
     answer_created(control, model, ask->conn, ask->request_id, initialiser, true, effects);
 }
 
+static void tell_ready(struct pd_control *control, struct pd_control_model *model,
+                       struct pd_control_effects *effects)
+{
+    struct pd_message like = {
+        .kind = PD_MESSAGE_READY, .model = model->number, .attempt = model->attempt};
+    model->ready_told = pd_control_tell_all(control, &like, effects);
+}
+
+void pd_control_remind(struct pd_control *control, struct pd_control_effects *effects)
+{
+    struct pd_control_model *model = control->models;
+    for (; model != NULL; model = model->by_name.next) {
+        if (model->state == PD_MODEL_READY && !model->ready_told) {
+            tell_ready(control, model, effects);
+        }
+    }
+}
+
 void pd_control_initialised(struct pd_control *control, const struct pd_message *message,
                             struct pd_control_effects *effects)
 {
@@ -443,9 +461,7 @@ void pd_control_initialised(struct pd_control *control, const struct pd_message 
         return;
     }
     model->state = PD_MODEL_READY;
-    struct pd_message like = {
-        .kind = PD_MESSAGE_READY, .model = model->number, .attempt = model->attempt};
-    pd_control_tell_all(control, &like, effects);
+    tell_ready(control, model, effects);
     pd_control_note(effects, PD_NOTE_INFO, "model %s is ready", model->definition->name);
 }
 

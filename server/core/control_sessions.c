@@ -77,6 +77,7 @@ static struct pd_control_session *add(struct pd_control *control, struct pd_cont
         return NULL;
     }
     session->id.model = model->number;
+    session->connected_us = control->now_us;
     memcpy(session->id.bits, bits, PD_SESSION_BYTES);
     HASH_ADD(by_id, control->sessions, id, sizeof session->id, session);
     if (session->by_id.tbl == NULL) {
@@ -145,18 +146,17 @@ void pd_control_attach(struct pd_control *control, const struct pd_control_reque
     struct pd_message like = {.kind = PD_MESSAGE_CLOSE_OTHERS, .model = model->number};
     memcpy(like.session.bits, attach->session.data, PD_SESSION_BYTES);
     like.session.nonce = attach->nonce;
-    if (session->nonce != 0 && session->nonce != attach->nonce) {
-        pd_control_tell_all(control, &like, effects);
-    }
-    session->nonce = attach->nonce;
-    session->seen_us = control->now_us;
-    session->connected_us = control->now_us;
+    bool takes_over = session->nonce != 0 && session->nonce != attach->nonce;
     struct pd_message *open = pd_message_create(PD_MESSAGE_OPEN_SESSION, request->conn.shard);
-    if (open == NULL) {
+    if (open == NULL || (takes_over && !pd_control_tell_all(control, &like, effects))) {
+        pd_message_destroy(open);
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory for this request: send it again later");
         return;
     }
+    session->nonce = attach->nonce;
+    session->seen_us = control->now_us;
+    session->connected_us = control->now_us;
     open->conn = request->conn;
     open->request_id = request->request_id;
     open->model = model->number;

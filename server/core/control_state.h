@@ -36,6 +36,7 @@ struct pd_control_model {
     uint32_t shards_freed;
     uint64_t attempt;
     uint32_t shards_initialised; /* of this attempt */
+    bool ready_told;             /* the shards know that it is ready */
     struct pd_session_key initialiser;
     uint64_t initialiser_seen_us;
     uint32_t sessions;
@@ -125,9 +126,9 @@ __attribute__((format(printf, 3, 4))) void pd_control_note(struct pd_control_eff
 /* NULL without memory. The shards get copies of `like` with its number, and answer. */
 struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const struct pd_message *like,
                                           struct pd_control_effects *effects);
-/* A message to every shard that needs no answer. */
-void pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
-                         struct pd_control_effects *effects);
+/* A message to every shard that needs no answer; false without memory, and then to none. */
+bool pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
+                         struct pd_control_effects *effects) __attribute__((warn_unused_result));
 
 struct pd_control_model *pd_control_find(struct pd_control *control, const char *name);
 struct pd_control_model *pd_control_find_number(struct pd_control *control, uint64_t number);
@@ -142,6 +143,8 @@ void pd_control_restarted(struct pd_control *control, struct pd_control_ask *ask
                           struct pd_control_effects *effects);
 void pd_control_initialised(struct pd_control *control, const struct pd_message *message,
                             struct pd_control_effects *effects);
+/* Tells shards that a model is ready where there was no memory for it before. */
+void pd_control_remind(struct pd_control *control, struct pd_control_effects *effects);
 void pd_control_set(struct pd_control *control, const struct pd_control_request *request,
                     struct pd_control_effects *effects);
 void pd_control_delete(struct pd_control *control, const struct pd_control_request *request,

@@ -29,7 +29,6 @@ bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects
 {
     uint64_t done = 0;
     for (struct pd_model *model = shard->models; model != NULL; model = model->by_number.next) {
-        bool working = model->next_start < model->block_count;
         while (model->next_start < model->block_count) {
             if (done >= STEP_ELEMENTS) {
                 return true;
@@ -40,9 +39,7 @@ bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects
                 done += block->elements;
             }
         }
-        if (working) {
-            pd_shard_tell_initialised(shard, model, effects);
-        }
+        pd_shard_tell_initialised(shard, model, effects);
     }
     return false;
 }

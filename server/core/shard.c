@@ -338,19 +338,19 @@ static bool free_step(struct pd_shard *shard, struct pd_effects *effects)
         if (model->users > 0) {
             continue;
         }
-        uint64_t number = model->number;
-        uint64_t bytes = model->bytes;
-        pd_link_remove(&model->dropped_link);
-        if (!pd_model_free_step(model, &shard->options.memory)) {
-            pd_list_push(&shard->dropped, &model->dropped_link);
+        if (model->chunk_count > 0) {
+            (void)pd_model_free_step(model, &shard->options.memory);
             return true;
         }
-        shard->memory_bytes -= bytes;
         struct pd_message *message = pd_tell(shard, effects, PD_MESSAGE_FREED);
-        if (message != NULL) {
-            message->model = number;
-            message->memory_bytes = bytes;
+        if (message == NULL) {
+            return false; /* later: control would count this memory as taken for good */
         }
+        message->model = model->number;
+        message->memory_bytes = model->bytes;
+        shard->memory_bytes -= model->bytes;
+        pd_link_remove(&model->dropped_link);
+        (void)pd_model_free_step(model, &shard->options.memory);
         return !pd_link_alone(&shard->dropped);
     }
     return false;
