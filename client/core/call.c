@@ -115,6 +115,7 @@ void pd_call_destroy(struct pd_call *call)
         return;
     }
     if (request != NULL) {
+        pd_link_revoke_answer(call->client->links[0], request);
         request->call = NULL;
     }
     DL_DELETE(call->client->calls, call);
@@ -164,6 +165,7 @@ void pd_call_requeue(struct pd_call *call)
 {
     call->request = NULL;
     call->state = PD_CALL_QUEUED;
+    call->repeated = true;
     forget_answer(call);
     if (call->session != NULL && call->session->gone != PARAMD_OK) {
         pd_call_finish(call, call->session->gone, paramd_status_text(call->session->gone));
@@ -209,6 +211,10 @@ void pd_call_failed(struct pd_call *call, int status, const char *text)
 {
     struct pd_lane *lane = call->session != NULL ? &call->session->lanes[0] : NULL;
     call->request = NULL;
+    if (status == PARAMD_NOT_FOUND && call->kind == PD_KIND_DELETE && call->repeated) {
+        pd_call_finish(call, PARAMD_OK, ""); /* done before, and the answer was lost */
+        return;
+    }
     if (status != PARAMD_BUSY && !(status == PARAMD_NOT_ATTACHED && lane != NULL)) {
         pd_call_finish(call, status, text);
         return;

@@ -548,3 +548,11 @@ void pd_link_revoke(struct pd_link *link, const struct pd_op *op,
         }
     }
 }
+
+void pd_link_revoke_answer(struct pd_link *link, const struct pd_request *request)
+{
+    if (link->answered == request && link->placed_count == 1) {
+        memcpy(link->discard, link->placed[0].data, link->placed[0].bytes);
+        link->placed[0].data = link->discard;
+    }
+}

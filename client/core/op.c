@@ -193,7 +193,10 @@ void pd_unit_leave(struct pd_unit *unit)
 void pd_unit_drop(struct pd_unit *unit, int status)
 {
     if (unit->answered) {
-        pd_unit_finish(unit, unit->status);
+        /* Of a push_pull whose values will not come any more the push still counts, if nobody wants
+         * them. */
+        bool missed = unit->status == PARAMD_OK && status != PARAMD_CANCELLED;
+        pd_unit_finish(unit, missed ? status : unit->status);
     } else if (pd_unit_pushes(unit) && status != PARAMD_NOT_FOUND) {
         pd_unit_finish(unit, unit->push_id == 0 ? PARAMD_CANCELLED : PARAMD_UNKNOWN);
     } else {

@@ -188,6 +188,7 @@ struct pd_call {
     struct pd_call *next;
     enum pd_call_state state;
     enum pd_kind kind;
+    bool repeated;              /* sent more than once */
     bool is_set;                /* it holds the session's pushes */
     bool destroyed;             /* by its owner, while its bytes are being written */
     struct pd_request *request; /* IN_FLIGHT */
@@ -302,6 +303,9 @@ void pd_link_request_free(struct pd_link *link, struct pd_request *request);
 /* No byte of these ops' buffers is touched from now on. Either may be NULL. */
 void pd_link_revoke(struct pd_link *link, const struct pd_op *op,
                     const struct pd_client_session *session);
+
+/* The same for a call's place for an answer's payload. */
+void pd_link_revoke_answer(struct pd_link *link, const struct pd_request *request);
 
 /* answer.c: a header is there: where does the payload go? False: the peer is broken, the link is
  * down. */

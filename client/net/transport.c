@@ -22,7 +22,8 @@
 
 enum {
     SPANS_MAX = 256,
-    TURN_BYTES_MAX = 8 * 1024 * 1024 /* moved for one stream before others have their turn */
+    TURN_BYTES_MAX =
+        2 * 1024 * 1024 /* moved for one stream before others, and callers, have a turn */
 };
 
 enum stream_state { RESOLVING, CONNECTING, OPEN };

@@ -367,6 +367,10 @@ static void control(struct fake_conn *conn)
         pong(conn);
         break;
     case PD_KIND_DELETE:
+        if (server->definition == NULL) {
+            fake_error(conn, PARAMD_NOT_FOUND, "no such model");
+            break;
+        }
         fake_server_forget(server);
         fake_done(conn);
         break;

@@ -14,6 +14,11 @@ static bool join_over(const void *arg)
     return pd_join_status(arg) != PARAMD_PENDING;
 }
 
+static bool call_over(const void *arg)
+{
+    return pd_call_status(arg) != PARAMD_PENDING;
+}
+
 /* First values of a worker: all of its own number, moments beside them. */
 static void give_values(struct world *world, float *memory, float number)
 {
@@ -194,6 +199,53 @@ START_TEST(an_attach_learns_the_definition_from_the_daemon)
 }
 END_TEST
 
+/* Under ASan a late byte of the definition would show. */
+START_TEST(a_join_given_up_at_any_moment_leaves_nothing_behind)
+{
+    struct world world;
+    struct pd_join_options options = {.nonce = 5, .model = "model", .session = {8}};
+    world_init(&world, 1, (uint64_t)_i + 1);
+    world_join(&world, 2000, 10, 1024);
+    pd_client_session_destroy(world.session);
+    world.session = NULL;
+    world_pass(&world, 100000);
+    if (_i % 2 == 0) {
+        world.join = pd_join_create(world.client, &options);
+    } else {
+        world_join_start(&world, world_definition("other", 2000, 10, 1024, true), 1);
+    }
+    for (int i = 0; i < _i / 2; i++) {
+        (void)world_step(&world);
+    }
+    pd_join_destroy(world.join);
+    world.join = NULL;
+    world_pass(&world, 100000);
+    world_join(&world, 2000, 10, 1024);
+    world_deinit(&world);
+}
+END_TEST
+
+START_TEST(a_delete_whose_answer_was_lost_is_no_error)
+{
+    struct world world;
+    Paramd__Delete delete = PARAMD__DELETE__INIT;
+    delete.model = (char *)(uintptr_t) "model";
+    world_init(&world, 1, 1);
+    world_join(&world, 1, ELEMENTS, 1024);
+    world.cut_from_server = world.from_server + 1;
+    struct pd_call *call = pd_call_start(world.client, NULL, PD_KIND_DELETE, &delete.base, NULL, 0);
+    ck_assert(world_until(&world, call_over, call, 5000000));
+    ck_assert_int_eq(pd_call_status(call), PARAMD_OK);
+    ck_assert_uint_eq(world.server.frames[PD_KIND_DELETE], 2);
+    pd_call_destroy(call);
+    call = pd_call_start(world.client, NULL, PD_KIND_DELETE, &delete.base, NULL, 0);
+    ck_assert(world_until(&world, call_over, call, 5000000));
+    ck_assert_int_eq(pd_call_status(call), PARAMD_NOT_FOUND);
+    pd_call_destroy(call);
+    world_deinit(&world);
+}
+END_TEST
+
 START_TEST(an_attach_to_no_model_is_not_found)
 {
     struct world world;
@@ -218,11 +270,6 @@ START_TEST(a_join_without_a_daemon_waits_and_says_why)
     world_deinit(&world);
 }
 END_TEST
-
-static bool call_over(const void *arg)
-{
-    return pd_call_status(arg) != PARAMD_PENDING;
-}
 
 static struct pd_call *start_set(struct world *world, Paramd__Hyper *hyper)
 {
@@ -296,6 +343,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(tests, one_client_joins_a_model_once);
     tcase_add_test(tests, a_join_as_goes_on_with_the_sessions_push_ids);
     tcase_add_loop_test(tests, an_attach_learns_the_definition_from_the_daemon, 0, 8);
+    tcase_add_loop_test(tests, a_join_given_up_at_any_moment_leaves_nothing_behind, 0, 60);
+    tcase_add_test(tests, a_delete_whose_answer_was_lost_is_no_error);
     tcase_add_test(tests, an_attach_to_no_model_is_not_found);
     tcase_add_test(tests, a_join_without_a_daemon_waits_and_says_why);
     tcase_add_loop_test(tests, pushes_after_a_set_wait_for_its_answer, 0, 2);
