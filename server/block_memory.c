@@ -24,16 +24,16 @@ static void *map_aligned(size_t bytes)
     if (mapped == MAP_FAILED) {
         return NULL;
     }
-    size_t before = round_up((uintptr_t)mapped, HUGE_BYTES) - (uintptr_t)mapped;
-    size_t after = mapped_bytes - before - bytes;
-    if (before > 0) {
-        (void)munmap(mapped, before);
+    uint8_t *aligned = mapped + (HUGE_BYTES - (uintptr_t)mapped % HUGE_BYTES) % HUGE_BYTES;
+    uint8_t *end = aligned + bytes;
+    if (aligned > mapped) {
+        (void)munmap(mapped, (size_t)(aligned - mapped));
     }
-    if (after > 0) {
-        (void)munmap(mapped + before + bytes, after);
+    if (end < mapped + mapped_bytes) {
+        (void)munmap(end, (size_t)(mapped + mapped_bytes - end));
     }
-    (void)madvise(mapped + before, bytes, MADV_HUGEPAGE);
-    return mapped + before;
+    (void)madvise(aligned, bytes, MADV_HUGEPAGE);
+    return aligned;
 }
 
 static void *take(void *context, size_t bytes)

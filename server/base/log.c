@@ -198,7 +198,8 @@ void pd_log_begin_limited(struct pd_log_line *line, struct pd_log_limit *limit, 
 }
 
 /* Formats into value; what is too long ends in three dots, cut between characters. */
-static void format_value(char value[PD_LOG_VALUE_BYTES], const char *format, va_list arguments)
+__attribute__((format(printf, 2, 0))) static void
+format_value(char value[PD_LOG_VALUE_BYTES], const char *format, va_list arguments)
 {
     int length = vsnprintf(value, PD_LOG_VALUE_BYTES, format, arguments);
     if (length < 0) {
