@@ -8,6 +8,8 @@
 
 enum { SPANS_MAX = 64, PIECE_MAX = 96 * 1024, ROUNDS_MAX = 2000000 };
 
+bool world_in_core;
+
 void world_init(struct world *world, unsigned shards, uint64_t seed)
 {
     *world = (struct world){.now_us = 1000000, .random = seed};
@@ -70,7 +72,9 @@ static bool crosses(uint64_t so_far, uint64_t cut, size_t *count)
 static bool move_to_server(struct world *world, unsigned link)
 {
     struct pd_span spans[SPANS_MAX];
+    world_in_core = true;
     size_t count = pd_client_write_source(world->client, link, spans, SPANS_MAX, world->now_us);
+    world_in_core = false;
     size_t available = 0;
     for (size_t i = 0; i < count; i++) {
         available += spans[i].bytes;
@@ -87,7 +91,9 @@ static bool move_to_server(struct world *world, unsigned link)
         left -= step;
     }
     world->to_server += bytes;
+    world_in_core = true;
     pd_client_written(world->client, link, bytes, world->now_us);
+    world_in_core = false;
     if (cut || world->conns[link]->closed) {
         world_break(world, link);
     }
@@ -114,7 +120,9 @@ static bool move_from_server(struct world *world, unsigned link)
         left -= fake_conn_take(world->conns[link], spans[i].data, step);
     }
     world->from_server += bytes;
+    world_in_core = true;
     pd_client_received(world->client, link, bytes, world->now_us);
+    world_in_core = false;
     if (cut) {
         world_break(world, link);
     }
@@ -146,14 +154,18 @@ static bool do_wishes(struct world *world)
         }
         world->connects++;
         world->conns[link] = fake_conn_create(&world->server);
+        world_in_core = true;
         pd_client_connected(world->client, link, !world->remote, world->now_us);
+        world_in_core = false;
     }
     return some;
 }
 
 bool world_step(struct world *world)
 {
+    world_in_core = true;
     (void)pd_client_tick(world->client, world->now_us);
+    world_in_core = false;
     bool some = do_wishes(world);
     unsigned first = (unsigned)(world_random(world) % world->server.shards);
     for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {

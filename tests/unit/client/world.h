@@ -28,6 +28,9 @@ struct world {
     struct paramd_values *initial;
 };
 
+/* Whether the core is at work: an allocation then is one of its own, not of the fake daemon. */
+extern bool world_in_core;
+
 void world_init(struct world *world, unsigned shards, uint64_t seed);
 void world_deinit(struct world *world);
 uint64_t world_random(struct world *world);
