@@ -137,6 +137,13 @@ void pd_rig_destroy(struct pd_rig *rig)
     free(rig);
 }
 
+static void inside(const struct pd_rig *rig, bool now_inside)
+{
+    if (rig->inside != NULL) {
+        rig->inside(now_inside);
+    }
+}
+
 /* ---- bytes ---- */
 
 static size_t smallest(size_t a, size_t b, size_t c)
@@ -176,7 +183,9 @@ static bool read_turn(struct pd_wire *wire)
             left -= step;
             given += step;
         }
+        inside(wire->rig, true);
         pd_host_received(host, wire->conn, given, wire->rig->now_us);
+        inside(wire->rig, false);
         wire->poked = true;
         moved = true;
     }
@@ -190,7 +199,9 @@ static bool write_turn(struct pd_wire *wire)
     bool moved = false;
     for (;;) {
         struct pd_span spans[PD_HOST_WRITE_SPANS];
+        inside(wire->rig, true);
         unsigned count = pd_host_write_source(host, wire->conn, spans);
+        inside(wire->rig, false);
         if (count == 0) {
             wire->poked = false;
             return moved;
@@ -209,7 +220,9 @@ static bool write_turn(struct pd_wire *wire)
         if (wire->appetite != SIZE_MAX) {
             wire->appetite -= taken;
         }
+        inside(wire->rig, true);
         pd_host_written(host, wire->conn, taken, wire->rig->now_us);
+        inside(wire->rig, false);
         moved = true;
     }
 }
@@ -219,7 +232,9 @@ static void disconnect(struct pd_wire *wire)
     struct pd_host_conn *conn = wire->conn;
     if (conn != NULL) {
         wire->conn = NULL;
+        inside(wire->rig, true);
         pd_host_closed(wire->rig->hosts[wire->shard], conn, wire->rig->now_us);
+        inside(wire->rig, false);
     }
 }
 
@@ -256,13 +271,17 @@ static bool carry_messages(struct pd_rig *rig)
     for (uint32_t i = 0; i < rig->options.shards; i++) {
         struct pd_message *message;
         while ((message = pd_host_next_outgoing(rig->hosts[i])) != NULL) {
+            inside(rig, true);
             pd_control_step(rig->control, message, rig->now_us, &rig->effects);
+            inside(rig, false);
             moved = true;
         }
     }
     while ((link = pd_list_pop(&rig->effects.messages)) != NULL) {
         struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
+        inside(rig, true);
         pd_host_message(rig->hosts[message->shard], message, rig->now_us);
+        inside(rig, false);
         moved = true;
     }
     while ((link = pd_list_pop(&rig->effects.notes)) != NULL) {
@@ -302,11 +321,15 @@ void pd_rig_pass(struct pd_rig *rig, uint64_t us)
         uint64_t step = end_us - rig->now_us < TICK_US ? end_us - rig->now_us : TICK_US;
         rig->now_us += step;
         for (uint32_t i = 0; i < rig->options.shards; i++) {
+            inside(rig, true);
             while (pd_host_tick(rig->hosts[i], rig->now_us) <= rig->now_us) {
             }
+            inside(rig, false);
         }
         pd_rig_settle(rig);
+        inside(rig, true);
         pd_control_step(rig->control, NULL, rig->now_us, &rig->effects);
+        inside(rig, false);
         pd_rig_settle(rig);
     }
 }
@@ -332,7 +355,9 @@ struct pd_wire *pd_wire_open_raw(struct pd_rig *rig, uint32_t shard)
     pd_frame_reader_init(&wire->reader,
                          PD_PREFIX_BYTES + PD_HEADER_BYTES_MAX + PD_PAYLOAD_BYTES_MAX);
     pd_arena_init(&wire->arena, WIRE_ARENA_BYTES);
+    inside(rig, true);
     wire->conn = pd_host_open(rig->hosts[shard], true, wire, rig->now_us);
+    inside(rig, false);
     if (wire->conn == NULL) {
         destroy_wire(wire);
         return NULL;

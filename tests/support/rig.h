@@ -73,6 +73,7 @@ struct pd_rig {
     uint64_t now_us;
     size_t block_bytes;     /* taken from the memory provider and not given back */
     size_t block_bytes_max; /* the provider says no above it */
+    void (*inside)(bool);   /* if set: called with true before the daemon runs, with false after */
 };
 
 /* NULL options: all defaults. NULL without memory. */
