@@ -171,17 +171,24 @@ static bool not_in_done(const void *arg)
     return ticket->client->in_done != ticket;
 }
 
-void paramd_release(struct paramd_ticket *ticket)
+/* Mutex held. Its done function may be running on another thread: that ends first. */
+static void release(struct paramd_ticket *ticket)
 {
-    if (ticket == NULL || pd_client_enter(ticket->client) != PARAMD_OK) {
-        return;
-    }
     struct paramd_client *client = ticket->client;
     if (!not_in_done(ticket)) {
         (void)pd_client_wait(client, not_in_done, ticket, PD_NEVER);
     }
     pd_ticket_release(ticket);
     pd_client_kick(client);
+}
+
+void paramd_release(struct paramd_ticket *ticket)
+{
+    if (ticket == NULL || pd_client_enter(ticket->client) != PARAMD_OK) {
+        return;
+    }
+    struct paramd_client *client = ticket->client;
+    release(ticket);
     pd_client_leave(client);
 }
 
@@ -193,14 +200,14 @@ static int start_and_wait(struct paramd_model *model, enum pd_op_kind kind,
                           struct paramd_result *ret_result)
 {
     uint64_t deadline_us = pd_deadline_us(timeout_ms);
-    struct paramd_ticket *ticket;
+    struct paramd_ticket *ticket = NULL;
     struct paramd_client *client = model->client;
     int status = pd_client_enter(client);
     if (status != PARAMD_OK) {
         return status;
     }
     status = start(model, kind, entries, count, call, &ticket);
-    if (status == PARAMD_OK) {
+    if (ticket != NULL) {
         status = wait_for(ticket, deadline_us, ret_result);
         if (status == PARAMD_TIMEOUT && !pd_op_finished(ticket->op)) {
             pd_op_cancel(ticket->op);
@@ -210,8 +217,7 @@ static int start_and_wait(struct paramd_model *model, enum pd_op_kind kind,
                 ret_result->status = PARAMD_TIMEOUT;
             }
         }
-        pd_ticket_release(ticket);
-        pd_client_kick(client);
+        release(ticket);
     }
     pd_client_leave(client);
     return status;

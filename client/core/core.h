@@ -59,9 +59,9 @@ const char *pd_client_trouble(const struct pd_client *client);
  * must follow. */
 bool pd_client_connect_wanted(struct pd_client *client, unsigned *ret_link);
 /* The connection is open. local: both ends on one host (decides about payload sums). */
-void pd_client_connected(struct pd_client *client, unsigned link, bool local, uint64_t now_us);
+void pd_client_connected(struct pd_client *client, unsigned index, bool local, uint64_t now_us);
 /* It failed or broke. text says why, as part of a sentence. */
-void pd_client_disconnected(struct pd_client *client, unsigned link, const char *text,
+void pd_client_disconnected(struct pd_client *client, unsigned index, const char *text,
                             uint64_t now_us);
 /* Links whose connection the core gave up: to be closed without a further word; each is named once.
  */
@@ -69,13 +69,13 @@ bool pd_client_close_wanted(struct pd_client *client, unsigned *ret_link);
 
 /* Where the next bytes go: the rest of a payload in the caller's own buffers, then a scratch. 0:
  * none wanted. */
-size_t pd_client_read_target(struct pd_client *client, unsigned link, struct pd_span *ret_spans,
+size_t pd_client_read_target(struct pd_client *client, unsigned index, struct pd_span *ret_spans,
                              size_t max);
-void pd_client_received(struct pd_client *client, unsigned link, size_t count, uint64_t now_us);
+void pd_client_received(struct pd_client *client, unsigned index, size_t count, uint64_t now_us);
 /* What to write next; 0: nothing now. */
-size_t pd_client_write_source(struct pd_client *client, unsigned link, struct pd_span *ret_spans,
+size_t pd_client_write_source(struct pd_client *client, unsigned index, struct pd_span *ret_spans,
                               size_t max, uint64_t now_us);
-void pd_client_written(struct pd_client *client, unsigned link, size_t count, uint64_t now_us);
+void pd_client_written(struct pd_client *client, unsigned index, size_t count, uint64_t now_us);
 
 /* ---- Joining ---- */
 

@@ -404,7 +404,7 @@ void pd_client_written(struct pd_client *client, unsigned index, size_t count, u
     struct pd_link *link = client->links[index];
     client->now_us = now_us;
     link->sent_us = now_us;
-    while (count > 0) {
+    while (count > 0 && link->out != NULL) {
         struct pd_request *request = link->out;
         size_t head_bytes = request->call != NULL ? request->call->byte_count : request->head_bytes;
         size_t left = request->bytes - request->written;

@@ -172,10 +172,10 @@ static bool pack_push(struct pd_lane *lane, struct pd_link *link, struct pd_unit
     return true;
 }
 
-static bool pack_pull(struct pd_lane *lane, struct pd_link *link)
+static bool pack_pull(struct pd_lane *lane, struct pd_link *link, const struct pd_unit *first)
 {
-    struct packing packing = packing_begin(lane, link, lane->ready.head);
-    for (struct pd_unit *unit = lane->ready.head; unit != NULL; unit = unit->next) {
+    struct packing packing = packing_begin(lane, link, first);
+    for (const struct pd_unit *unit = first; unit != NULL; unit = unit->next) {
         if (!pull_fits(&packing, unit) || !mark_block(&packing, unit) ||
             !add_entry(&packing, unit, 0, unit->op->kind == PD_OP_PULL ? unit->known_version : 0)) {
             break;
@@ -201,11 +201,11 @@ static bool pack_pull(struct pd_lane *lane, struct pd_link *link)
     return true;
 }
 
-static bool pack_init(struct pd_lane *lane, struct pd_link *link)
+static bool pack_init(struct pd_lane *lane, struct pd_link *link, const struct pd_unit *first)
 {
-    struct packing packing = packing_begin(lane, link, lane->ready.head);
-    const struct pd_op *op = packing.first->op;
-    for (struct pd_unit *unit = lane->ready.head; unit != NULL; unit = unit->next) {
+    struct packing packing = packing_begin(lane, link, first);
+    const struct pd_op *op = first->op;
+    for (const struct pd_unit *unit = first; unit != NULL; unit = unit->next) {
         if ((unit != packing.first && !init_fits(&packing, unit)) ||
             !add_entry(&packing, unit, 0, op->entries[unit->entry].step)) {
             break;
@@ -303,5 +303,5 @@ bool pd_pack_next(struct pd_lane *lane, struct pd_link *link)
     if (pd_unit_pushes(unit)) {
         return pack_push(lane, link, from);
     }
-    return unit->op->kind == PD_OP_INIT ? pack_init(lane, link) : pack_pull(lane, link);
+    return unit->op->kind == PD_OP_INIT ? pack_init(lane, link, unit) : pack_pull(lane, link, unit);
 }

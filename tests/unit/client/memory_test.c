@@ -9,6 +9,7 @@
 
 enum { ELEMENTS = 3000, ALLOCATIONS_MAX = 3000 };
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): the linker gives these names */
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *memory, size_t bytes);
@@ -37,6 +38,8 @@ void *__wrap_realloc(void *memory, size_t bytes)
 {
     return fails() ? NULL : __real_realloc(memory, bytes);
 }
+
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static bool join_over(const void *arg)
 {
