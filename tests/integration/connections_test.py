@@ -1,5 +1,5 @@
-"""A thousand workers that are attached and idle, and 64 that work: nobody is refused, and the memory
-that an idle worker takes is printed."""
+"""A thousand workers that are attached and idle, and 64 that work: nobody is refused, and the
+memory that an idle worker takes is printed."""
 
 import os
 import resource
