@@ -105,10 +105,12 @@ bool pd_client_inside_done(const struct paramd_client *client)
 bool pd_client_wait(struct paramd_client *client, bool (*ready)(const void *arg), const void *arg,
                     uint64_t deadline_us)
 {
-    pd_client_kick(client);
     for (bool first = true;; first = false) {
         if (ready(arg)) {
             return true;
+        }
+        if (first) {
+            pd_client_kick(client); /* what is waited for may have been started just now */
         }
         uint64_t now_us = pd_transport_now_us();
         bool over = now_us >= deadline_us;

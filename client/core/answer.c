@@ -153,6 +153,7 @@ static bool welcome(struct pd_link *link, const Paramd__Welcome *message)
         return pd_answer_broken(link, "another shard answered than was asked for");
     }
     pd_link_request_free(link, link->answered);
+    pd_client_set_trouble(client, "");
     link->state = PD_LINK_READY;
     link->ping_us = 0;
     struct pd_client_session *session;
@@ -210,10 +211,11 @@ static bool error(struct pd_link *link, struct pd_request *request, const Paramd
         pd_link_down(link, sentence);
         return false;
     }
+    pd_client_set_trouble(link->client, message->message);
     if (request->kind == PD_KIND_ATTACH) {
         attach_failed(link, request, status);
     } else if (request->lane != NULL) {
-        pd_answer_data_error(link, request, status, message->message);
+        pd_answer_data_error(link, request, status);
     } else {
         struct pd_call *call = request->call;
         request->call = NULL;
@@ -231,7 +233,7 @@ static bool moved(struct pd_link *link, struct pd_request *request, const Paramd
         return pd_answer_broken(link, "MOVED for a request that names no block");
     }
     if (request != NULL && request->lane != NULL) {
-        pd_answer_data_error(link, request, PARAMD_MOVED, "the slot belongs to another shard");
+        pd_answer_data_error(link, request, PARAMD_MOVED);
     } else if (request != NULL) {
         pd_link_request_free(link, request);
     }

@@ -284,8 +284,7 @@ static void fail_unit(struct pd_lane *lane, struct pd_unit *unit, int status)
     }
 }
 
-void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status,
-                          const char *text)
+void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status)
 {
     struct pd_lane *lane = request->lane;
     bool skip = request->kind == PD_KIND_SKIP;
@@ -315,7 +314,6 @@ void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int 
         lane->state = PD_LANE_DETACHED;
         pd_lane_hold(lane);
     }
-    pd_client_set_trouble(link->client, text);
     pd_link_request_free(link, request);
     if (gap) {
         pd_link_down(

@@ -322,8 +322,7 @@ bool pd_answer_blocks(struct pd_link *link, struct pd_request *request,
                       const Paramd__Blocks *blocks);
 bool pd_answer_skipped(struct pd_link *link, struct pd_request *request,
                        const Paramd__Skipped *skipped);
-void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status,
-                          const char *text);
+void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status);
 void pd_answer_init_done(struct pd_link *link, struct pd_request *request);
 
 /* lane.c */

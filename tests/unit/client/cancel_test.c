@@ -186,6 +186,36 @@ START_TEST(a_pull_cancelled_at_any_moment_touches_its_buffer_no_more)
 }
 END_TEST
 
+START_TEST(a_pull_cancelled_at_any_byte_of_its_answer_frees_its_buffer)
+{
+    size_t step = 61;
+    for (size_t at = 1;; at += step) {
+        struct world world;
+        float *values = calloc(ELEMENTS, sizeof *values);
+        world_init(&world, 1, 1);
+        world.server.send_payload_sums = _i == 1;
+        world_join(&world, 1, ELEMENTS, 1024);
+        struct pd_op *op =
+            world_op(&world, _i == 0 ? PD_OP_PULL : PD_OP_PUSH_PULL, 0, 1, values, values, 0, NULL);
+        world_write(&world, 0);
+        size_t read = world_read(&world, 0, at);
+        bool whole = pd_op_finished(op);
+        pd_op_cancel(op);
+        free(values);
+        world_settle(&world);
+        ck_assert(pd_op_finished(op));
+        ck_assert_uint_eq(world.connects, 1);
+        pd_op_release(op);
+        still_works(&world);
+        world_deinit(&world);
+        if (whole) {
+            ck_assert_uint_gt(read, ELEMENTS * sizeof(float));
+            break;
+        }
+    }
+}
+END_TEST
+
 START_TEST(an_abandoned_push_is_unknown_and_its_id_is_cleared_up_later)
 {
     struct world world;
@@ -306,6 +336,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(tests, a_cancelled_push_whose_answer_was_lost_is_skipped_and_told, 0, 2);
     tcase_add_test(tests, a_half_sent_push_costs_the_connection_when_it_is_cancelled);
     tcase_add_loop_test(tests, a_pull_cancelled_at_any_moment_touches_its_buffer_no_more, 0, 40);
+    tcase_add_loop_test(tests, a_pull_cancelled_at_any_byte_of_its_answer_frees_its_buffer, 0, 2);
     tcase_add_test(tests, an_abandoned_push_is_unknown_and_its_id_is_cleared_up_later);
     tcase_add_test(tests, giving_up_again_and_again_while_the_daemon_is_away_holds_no_memory);
     tcase_add_loop_test(tests, closing_a_handle_ends_its_tickets_and_lets_the_model_be_joined_again,

@@ -225,6 +225,29 @@ START_TEST(a_join_given_up_at_any_moment_leaves_nothing_behind)
 }
 END_TEST
 
+START_TEST(an_attach_given_up_at_any_byte_of_its_answer_leaves_nothing_behind)
+{
+    struct pd_join_options options = {.nonce = 5, .model = "model", .session = {8}};
+    for (size_t at = 1; at < 2600; at += 41) {
+        struct world world;
+        world_init(&world, 1, 1);
+        world_join(&world, 200, 10, 1024);
+        pd_client_session_destroy(world.session);
+        world.session = NULL;
+        world_pass(&world, 100000);
+        world.join = pd_join_create(world.client, &options);
+        (void)pd_client_tick(world.client, world.now_us);
+        world_write(&world, 0);
+        ck_assert_uint_eq(world_read(&world, 0, at), at);
+        pd_join_destroy(world.join);
+        world.join = NULL;
+        world_settle(&world);
+        ck_assert_uint_eq(world.connects, 2); /* the second after the handle was closed */
+        world_deinit(&world);
+    }
+}
+END_TEST
+
 START_TEST(a_delete_whose_answer_was_lost_is_no_error)
 {
     struct world world;
@@ -344,6 +367,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(tests, a_join_as_goes_on_with_the_sessions_push_ids);
     tcase_add_loop_test(tests, an_attach_learns_the_definition_from_the_daemon, 0, 8);
     tcase_add_loop_test(tests, a_join_given_up_at_any_moment_leaves_nothing_behind, 0, 60);
+    tcase_add_test(tests, an_attach_given_up_at_any_byte_of_its_answer_leaves_nothing_behind);
     tcase_add_test(tests, a_delete_whose_answer_was_lost_is_no_error);
     tcase_add_test(tests, an_attach_to_no_model_is_not_found);
     tcase_add_test(tests, a_join_without_a_daemon_waits_and_says_why);

@@ -135,6 +135,22 @@ void world_write(struct world *world, unsigned link)
     }
 }
 
+size_t world_read(struct world *world, unsigned link, size_t bytes)
+{
+    size_t left = bytes;
+    while (left > 0 && world->conns[link] != NULL && world->conns[link]->out_bytes > 0) {
+        struct pd_span spans[SPANS_MAX];
+        if (pd_client_read_target(world->client, link, spans, SPANS_MAX) == 0) {
+            break;
+        }
+        size_t count = spans[0].bytes < left ? spans[0].bytes : left;
+        count = fake_conn_take(world->conns[link], spans[0].data, count);
+        pd_client_received(world->client, link, count, world->now_us);
+        left -= count;
+    }
+    return bytes - left;
+}
+
 static bool do_wishes(struct world *world)
 {
     unsigned link;

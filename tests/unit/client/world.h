@@ -47,6 +47,8 @@ struct paramd_result world_finish(struct world *world, struct pd_op *op);
 void world_pass(struct world *world, uint64_t us);
 /* Moves bytes towards the daemon only, until there are none. */
 void world_write(struct world *world, unsigned link);
+/* Moves exactly so many bytes, or what there is, from the daemon; returns how many. */
+size_t world_read(struct world *world, unsigned link, size_t bytes);
 /* Breaks the connection of a link; what was on the wire is lost. */
 void world_break(struct world *world, unsigned link);
 
