@@ -46,10 +46,6 @@ static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_
 void pd_shard_forward(struct pd_shard *shard, const struct pd_event *event,
                       struct pd_effects *effects)
 {
-    if (event->payload_count != 0) {
-        pd_close(effects, PARAMD_PROTOCOL, "a payload with a kind that has none");
-        return;
-    }
     forward(shard, event, NULL, 0, 0, effects);
 }
 

@@ -94,7 +94,7 @@ void pd_shard_pull(struct pd_shard *shard, const struct pd_event *event, struct 
     }
     struct pd_model *model = attachment->session->model;
     if (!lengths_agree(pull) || !pd_dtype_valid(pull->dtype) ||
-        (pull->parts & ~(unsigned)ALL_PARTS) != 0 || event->payload_count != 0) {
+        (pull->parts & ~(unsigned)ALL_PARTS) != 0) {
         pd_close(effects, PARAMD_PROTOCOL, "a PULL whose arrays, dtype or parts do not exist");
         return;
     }

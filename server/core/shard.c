@@ -229,16 +229,32 @@ static void ping(const struct pd_event *event, struct pd_effects *effects)
     pd_reply(effects, PD_KIND_PONG, &pong->base);
 }
 
+/* Why a frame of its kind cannot be like this, or now; NULL if it can. */
+static const char *find_fault(const struct pd_event *event)
+{
+    const struct pd_peer *peer = event->peer;
+    unsigned kind = event->frame_kind;
+    bool has_payload = kind == PD_KIND_PUSH || kind == PD_KIND_PUSH_PULL || kind == PD_KIND_INIT ||
+                       kind == PD_KIND_CREATE;
+    if (!peer->greeted && kind != PD_KIND_HELLO) {
+        return "the first frame is not HELLO";
+    }
+    if (peer->definition != NULL && kind != PD_KIND_CREATE) {
+        return "another frame came between the frames of a CREATE";
+    }
+    if (event->payload_count != 0 && !has_payload) {
+        return "a payload with a kind that has none";
+    }
+    return event->more && kind != PD_KIND_CREATE ? "a frame goes on whose kind cannot" : NULL;
+}
+
 static void request(struct pd_shard *shard, const struct pd_event *event,
                     struct pd_effects *effects)
 {
     struct pd_peer *peer = event->peer;
-    if (!peer->greeted && event->frame_kind != PD_KIND_HELLO) {
-        pd_close(effects, PARAMD_PROTOCOL, "the first frame is not HELLO");
-        return;
-    }
-    if (peer->definition != NULL && event->frame_kind != PD_KIND_CREATE) {
-        pd_close(effects, PARAMD_PROTOCOL, "another frame came between the frames of a CREATE");
+    const char *fault = find_fault(event);
+    if (fault != NULL) {
+        pd_close(effects, PARAMD_PROTOCOL, fault);
         return;
     }
     for (uint32_t i = 0; i < peer->attachment_count; i++) {
