@@ -103,6 +103,38 @@ START_TEST(a_worker_joins_trains_and_leaves)
 }
 END_TEST
 
+START_TEST(figures_of_all_pages_are_put_together)
+{
+    struct live *live = live_start(2, false);
+    struct paramd_client *client;
+    struct paramd_model *model = open_and_join(live, _i == 1, &client);
+    struct paramd_hyper lr = {.name = "lr", .number = 0.25};
+    struct paramd_stat *stat;
+    ck_assert_int_eq(paramd_set(model, "all", &lr, 1, 0, PATIENCE_MS), PARAMD_OK);
+    ck_assert_int_eq(paramd_stat(client, "demo", PATIENCE_MS, &stat), PARAMD_OK);
+    ck_assert_uint_eq(stat->tensor_count, 2);
+    ck_assert_str_eq(stat->tensors[0].name, "w");
+    ck_assert_uint_eq(stat->tensors[0].rank, 2);
+    ck_assert_uint_eq(stat->tensors[0].shape[1], 1000);
+    ck_assert_str_eq(stat->tensors[1].name, "b");
+    ck_assert_uint_eq(stat->hyper_count, 1);
+    ck_assert_str_eq(stat->hypers[0].optimizer, "sgd");
+    ck_assert_double_eq(stat->hypers[0].number, 0.25);
+    ck_assert_uint_eq(stat->counter_count, 1);
+    ck_assert_str_eq(stat->model.name, "demo");
+    paramd_free(stat);
+    lr.number = 0.5;
+    ck_assert_int_eq(paramd_set_by_name(client, "demo", "all", &lr, 1, 7, PATIENCE_MS), PARAMD_OK);
+    ck_assert_float_eq(live_lock(live)->learning_rate, 0.5F);
+    live_unlock(live);
+    ck_assert_int_eq(paramd_delete(client, "demo", 0, PATIENCE_MS), PARAMD_OK);
+    ck_assert_int_eq(paramd_stat(client, "demo", PATIENCE_MS, &stat), PARAMD_NOT_FOUND);
+    ck_assert_str_eq(paramd_error(), "asking for figures: no such model");
+    paramd_close(client);
+    live_stop(live);
+}
+END_TEST
+
 struct pusher {
     struct paramd_model *model;
     const float *gradient;
@@ -389,6 +421,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("client/api");
     TCase *tests = tcase_create("api");
     tcase_add_loop_test(tests, a_worker_joins_trains_and_leaves, 0, 4);
+    tcase_add_loop_test(tests, figures_of_all_pages_are_put_together, 0, 2);
     tcase_add_loop_test(tests, many_threads_share_a_handle_while_connections_break, 0, 2);
     tcase_add_loop_test(tests, a_done_function_may_start_the_next_call, 0, 2);
     tcase_add_loop_test(tests, a_deadline_ends_the_wait_and_the_blocking_forms_free_the_buffers, 0,

@@ -293,6 +293,47 @@ static void model_info(const struct fake_server *server, Paramd__ModelInfo *ret_
     ret_info->blocks = server->definition->block_count;
 }
 
+/* Figures, with one tensor a page. */
+static void stat_figures(struct fake_conn *conn, const Paramd__Stat *stat)
+{
+    struct fake_server *server = conn->server;
+    const struct pd_definition *definition = server->definition;
+    Paramd__ModelInfo info;
+    Paramd__Counter counter = PARAMD__COUNTER__INIT;
+    Paramd__Hyper hyper = PARAMD__HYPER__INIT;
+    Paramd__GroupHypers group = PARAMD__GROUP_HYPERS__INIT;
+    Paramd__TensorInfo tensor = PARAMD__TENSOR_INFO__INIT;
+    Paramd__Counter *counters[1] = {&counter};
+    Paramd__Hyper *hypers[1] = {&hyper};
+    Paramd__GroupHypers *groups[1] = {&group};
+    Paramd__TensorInfo *tensors[1] = {&tensor};
+    char *optimizers[1] = {definition->groups[0].optimizer};
+    Paramd__Stated answer = PARAMD__STATED__INIT;
+    const struct pd_tensor_def *from = &definition->tensors[stat->first_tensor];
+    model_info(server, &info);
+    counter.name = (char *)(uintptr_t) "pushes_applied";
+    counter.value = (double)server->applied;
+    hyper.name = (char *)(uintptr_t) "lr";
+    hyper.number = (double)server->learning_rate;
+    group.group = definition->groups[0].name;
+    group.n_hypers = 1;
+    group.hypers = hypers;
+    tensor.name = from->name;
+    tensor.group = group.group;
+    tensor.n_shape = from->rank;
+    tensor.shape = (uint64_t *)(uintptr_t)from->shape;
+    tensor.blocks = from->blocks;
+    answer.request_id = stat->request_id;
+    answer.model = &info;
+    answer.n_counters = answer.n_groups = answer.n_optimizers = answer.n_tensors = 1;
+    answer.counters = counters;
+    answer.groups = groups;
+    answer.optimizers = optimizers;
+    answer.tensors = tensors;
+    answer.more = stat->first_tensor + 1 < definition->tensor_count;
+    fake_conn_send(conn, PD_KIND_STATED, &answer.base, NULL, 0, 0);
+}
+
 /* The definition goes out in two frames, so that pieces are put together. */
 static void stat_definition(struct fake_conn *conn, const Paramd__Stat *stat)
 {
@@ -302,6 +343,10 @@ static void stat_definition(struct fake_conn *conn, const Paramd__Stat *stat)
     answer.request_id = stat->request_id;
     if (server->definition == NULL || strcmp(stat->model, server->definition->name) != 0) {
         fake_error(conn, PARAMD_NOT_FOUND, "no such model");
+        return;
+    }
+    if (!stat->definition) {
+        stat_figures(conn, stat);
         return;
     }
     model_info(server, &info);

@@ -122,6 +122,37 @@ START_TEST(passing_refusals_delay_and_keep_the_order)
 }
 END_TEST
 
+START_TEST(a_refused_push_has_its_turn_while_others_never_stop)
+{
+    enum { TENSORS = 200 };
+    struct world world;
+    float value = 1;
+    struct pd_op *ops[2000];
+    unsigned count = 0;
+    world_init(&world, 1, 1);
+    world_join(&world, 1 + TENSORS, 1, 1024);
+    world.server.faults.busy_frames = 1;
+    struct pd_op *refused = world_op(&world, PD_OP_PUSH, 0, 1, &value, NULL, 0, NULL);
+    while (!pd_op_finished(refused) && count < 2000) {
+        ops[count] = world_op(&world, PD_OP_PUSH, 1 + count % TENSORS, 1, &value, NULL, 0, NULL);
+        count++;
+        world_write(&world, 0);
+        (void)world_read(&world, 0,
+                         count < 20 ? 10 : 50); /* so that something is always in flight */
+        world.now_us += 1000;
+        (void)pd_client_tick(world.client, world.now_us);
+    }
+    ck_assert(pd_op_finished(refused));
+    for (unsigned i = 0; i < count; i++) {
+        ck_assert_int_eq(world_finish(&world, ops[i]).status, PARAMD_OK);
+        pd_op_release(ops[i]);
+    }
+    ck_assert_uint_eq(world.server.applied, 1 + count);
+    pd_op_release(refused);
+    world_deinit(&world);
+}
+END_TEST
+
 START_TEST(random_faults_everywhere_double_and_lose_nothing)
 {
     struct world world;
@@ -404,6 +435,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(tests, a_cut_at_any_byte_of_the_answers_doubles_and_loses_nothing);
     tcase_add_loop_test(tests, an_applied_push_whose_answer_was_lost_is_not_applied_again, 0, 10);
     tcase_add_loop_test(tests, passing_refusals_delay_and_keep_the_order, 0, 24);
+    tcase_add_test(tests, a_refused_push_has_its_turn_while_others_never_stop);
     tcase_add_loop_test(tests, random_faults_everywhere_double_and_lose_nothing, 0, 60);
     tcase_add_loop_test(tests, moved_entries_and_pulls_are_asked_for_again, 0, 10);
     tcase_add_loop_test(tests, another_number_of_shards_reroutes_what_is_unanswered, 0, 24);
