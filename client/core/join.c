@@ -241,7 +241,9 @@ static void tick_asking(struct pd_join *join)
         return;
     }
     if (status != PARAMD_OK) {
-        fail(join, status, pd_call_text(join->call));
+        fail(join, status, "");
+        /* The daemon's sentence names the model itself. */
+        (void)snprintf(join->text, sizeof join->text, "%s", pd_call_text(join->call));
     } else if (join->named_only) {
         take_stated(join, (const Paramd__Stated *)pd_call_answer(join->call));
     } else {
