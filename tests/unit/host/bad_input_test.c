@@ -69,7 +69,8 @@ static void expect_outcome(enum paramd_status status, enum outcome outcome)
 }
 
 /* Sends it again and again over new connections: memory is the same after each. */
-static void run(void (*send)(int row), int row, enum paramd_status status, enum outcome outcome)
+static void run(const char *what, void (*send)(int row), int row, enum paramd_status status,
+                enum outcome outcome)
 {
     long live = 0;
     size_t block_bytes = 0;
@@ -85,8 +86,9 @@ static void run(void (*send)(int row), int row, enum paramd_status status, enum 
             block_bytes = rig->block_bytes;
         }
         if (turn > 2) {
-            ck_assert_int_eq(pd_allocations_live(), live);
-            ck_assert_uint_eq(rig->block_bytes, block_bytes);
+            ck_assert_msg(pd_allocations_live() == live && rig->block_bytes == block_bytes,
+                          "%s: %ld allocations where there were %ld", what, pd_allocations_live(),
+                          live);
         }
     }
 }
@@ -191,7 +193,7 @@ static void send_raw(int row)
 
 START_TEST(a_frame_that_is_none_is_answered_or_ends_its_connection)
 {
-    run(send_raw, _i, raws[_i].status, raws[_i].outcome);
+    run(raws[_i].what, send_raw, _i, raws[_i].status, raws[_i].outcome);
 }
 END_TEST
 
@@ -237,7 +239,7 @@ static void send_push(int row)
 
 START_TEST(a_push_that_does_not_fit_together_ends_its_connection)
 {
-    run(send_push, _i, PARAMD_PROTOCOL, CLOSED);
+    run(pushes[_i], send_push, _i, PARAMD_PROTOCOL, CLOSED);
     /* It used no push id and changed nothing but what the bystander did. */
     open_victim();
     pd_push_one(victim, &worker, &plan, 0, 0, 0);
@@ -276,7 +278,7 @@ static void send_pull(int row)
 
 START_TEST(a_pull_that_does_not_fit_together_ends_its_connection)
 {
-    run(send_pull, _i, PARAMD_PROTOCOL, CLOSED);
+    run(pulls[_i], send_pull, _i, PARAMD_PROTOCOL, CLOSED);
 }
 END_TEST
 
@@ -293,7 +295,7 @@ static void send_skip(int row)
 
 START_TEST(a_skip_that_cannot_be_ends_its_connection)
 {
-    run(send_skip, _i, PARAMD_PROTOCOL, CLOSED);
+    run("a SKIP", send_skip, _i, PARAMD_PROTOCOL, CLOSED);
 }
 END_TEST
 
@@ -323,7 +325,7 @@ static void send_init(int row)
 
 START_TEST(an_init_that_does_not_fit_together_ends_its_connection)
 {
-    run(send_init, _i, PARAMD_PROTOCOL, CLOSED);
+    run(inits[_i], send_init, _i, PARAMD_PROTOCOL, CLOSED);
 }
 END_TEST
 
@@ -346,7 +348,7 @@ static void send_short_session(int row)
 
 START_TEST(a_session_of_another_length_is_refused)
 {
-    run(send_short_session, _i, PARAMD_INVALID, ANSWERED);
+    run("a session", send_short_session, _i, PARAMD_INVALID, ANSWERED);
 }
 END_TEST
 
@@ -363,7 +365,7 @@ static void send_garbage_definition(int row)
 
 START_TEST(a_definition_that_is_none_is_refused)
 {
-    run(send_garbage_definition, _i, PARAMD_INVALID, ANSWERED);
+    run("a definition", send_garbage_definition, _i, PARAMD_INVALID, ANSWERED);
 }
 END_TEST
 
@@ -394,7 +396,7 @@ static void send_interrupted_create(int row)
 
 START_TEST(nothing_comes_between_the_frames_of_a_create)
 {
-    run(send_interrupted_create, _i, PARAMD_PROTOCOL, CLOSED);
+    run("an interrupted CREATE", send_interrupted_create, _i, PARAMD_PROTOCOL, CLOSED);
 }
 END_TEST
 
@@ -408,7 +410,7 @@ static void send_endless_create(int row)
 
 START_TEST(a_definition_above_its_limit_ends_its_connection)
 {
-    run(send_endless_create, _i, PARAMD_TOO_LARGE, CLOSED);
+    run("an endless CREATE", send_endless_create, _i, PARAMD_TOO_LARGE, CLOSED);
 }
 END_TEST
 
@@ -433,7 +435,7 @@ static void send_before_hello(int row)
 
 START_TEST(the_first_frame_is_a_small_hello)
 {
-    run(send_before_hello, _i, _i == 1 ? PARAMD_TOO_LARGE : PARAMD_PROTOCOL, CLOSED);
+    run("no HELLO", send_before_hello, _i, _i == 1 ? PARAMD_TOO_LARGE : PARAMD_PROTOCOL, CLOSED);
 }
 END_TEST
 

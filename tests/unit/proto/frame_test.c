@@ -321,7 +321,7 @@ Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("frame");
     TCase *splits = tcase_create("splits");
-    tcase_add_loop_test(splits, frames_are_found_whole_in_any_split, 1, 65);
+    tcase_add_loop_test(splits, frames_are_found_whole_in_any_split, 1, 25);
     tcase_add_test(splits, a_reader_takes_nothing_while_its_owner_must_act);
     suite_add_tcase(suite, splits);
     TCase *refused = tcase_create("refused");
