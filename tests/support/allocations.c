@@ -4,6 +4,7 @@
 #include <stdint.h>
 #include <string.h>
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): --wrap makes these names */
 void *__real_malloc(size_t bytes);
 void *__real_calloc(size_t count, size_t bytes);
 void *__real_realloc(void *memory, size_t bytes);
@@ -97,3 +98,4 @@ void __wrap_free(void *memory)
     live -= memory != NULL ? 1 : 0;
     __real_free(memory);
 }
+/* NOLINTEND(bugprone-reserved-identifier) */

@@ -103,6 +103,17 @@ struct pd_rig *pd_rig_create(const struct pd_rig_options *options)
     return rig;
 }
 
+static void free_notes(struct pd_link *notes)
+{
+    struct pd_link *link = notes->next;
+    while (link != notes) {
+        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        link = link->next;
+        free(note);
+    }
+    pd_link_init(notes);
+}
+
 static void destroy_wire(struct pd_wire *wire)
 {
     pd_frame_reader_deinit(&wire->reader);
@@ -125,9 +136,7 @@ void pd_rig_destroy(struct pd_rig *rig)
     while ((link = pd_list_pop(&rig->effects.messages)) != NULL) {
         pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
     }
-    while ((link = pd_list_pop(&rig->effects.notes)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_note, link));
-    }
+    free_notes(&rig->effects.notes);
     pd_control_destroy(rig->control);
     for (uint32_t i = 0; i < rig->wire_count; i++) {
         destroy_wire(rig->wires[i]);
@@ -284,9 +293,7 @@ static bool carry_messages(struct pd_rig *rig)
         inside(rig, false);
         moved = true;
     }
-    while ((link = pd_list_pop(&rig->effects.notes)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_note, link));
-    }
+    free_notes(&rig->effects.notes);
     return moved;
 }
 

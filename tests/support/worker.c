@@ -275,13 +275,13 @@ void pd_push_add(struct pd_push *push, const struct pd_plan *plan, uint32_t tens
 {
     enum pd_dtype dtype = (enum pd_dtype)push->header.dtype;
     uint32_t elements = pd_plan_elements(plan, tensor, block);
-    uint8_t *values = malloc(elements * sizeof value);
+    size_t bytes = elements * pd_dtype_bytes(dtype);
+    uint8_t *values = malloc(bytes);
     ck_assert_ptr_nonnull(values);
     for (uint32_t i = 0; i < elements; i++) {
         pd_dtype_narrow(dtype, &value, values + i * pd_dtype_bytes(dtype), 1);
     }
-    pd_push_add_values(push, tensor, block, push_id, base_version, values,
-                       elements * pd_dtype_bytes(dtype));
+    pd_push_add_values(push, tensor, block, push_id, base_version, values, bytes);
     free(values);
 }
 

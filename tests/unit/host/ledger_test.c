@@ -63,7 +63,7 @@ static uint64_t mix(uint64_t *state)
 
 static unsigned below(unsigned bound)
 {
-    return (unsigned)(mix(&seed_now) % bound);
+    return bound > 0 ? (unsigned)(mix(&seed_now) % bound) : 0;
 }
 
 /* One gradient in a hundred holds a NaN. */

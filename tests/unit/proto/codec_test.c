@@ -72,25 +72,29 @@ END_TEST
 
 START_TEST(sixteen_unknown_fields_are_ignored_and_seventeen_are_not)
 {
+    static const uint8_t field_111[] = {0xf8, 0x06, 0x07};
+    static const uint8_t field_1[] = {0x08, 0x05};
     char bytes[17 * 3 + 2];
     for (unsigned i = 0; i < 17; i++) {
-        memcpy(bytes + i * 3, "\xf8\x06\x07", 3); /* field 111 */
+        memcpy(bytes + (size_t)i * 3, field_111, 3);
     }
-    memcpy(bytes + 16 * 3, "\x08\x05", 2);
+    memcpy(bytes + 16 * 3, field_1, 2);
     ck_assert(decodes(&paramd__ping__descriptor, bytes, 16 * 3 + 2));
-    memcpy(bytes + 16 * 3, "\xf8\x06\x07\x08\x05", 5);
+    memcpy(bytes + 16 * 3, field_111, 3);
+    memcpy(bytes + 17 * 3, field_1, 2);
     ck_assert(!decodes(&paramd__ping__descriptor, bytes, 17 * 3 + 2));
 }
 END_TEST
 
 START_TEST(a_message_above_the_quota_is_refused)
 {
-    /* Three bytes each make an empty Hyper of many more. */
+    /* Two bytes each make an empty Hyper of many more. */
     enum { HYPERS = 20000 };
+    static const uint8_t empty_hyper[] = {0x22, 0x00};
     char *bytes = malloc(HYPERS * 2);
     ck_assert_ptr_nonnull(bytes);
     for (unsigned i = 0; i < HYPERS; i++) {
-        memcpy(bytes + (size_t)i * 2, "\x22\x00", 2);
+        memcpy(bytes + (size_t)i * 2, empty_hyper, 2);
     }
     ck_assert(decodes(&paramd__set__descriptor, bytes, 200));
     ck_assert(!decodes(&paramd__set__descriptor, bytes, HYPERS * 2));
