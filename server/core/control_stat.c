@@ -381,6 +381,11 @@ void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
     }
     stated.counters = counters.pointers;
     stated.n_counters = counters.count;
+    /* Beside many groups there is room for a smaller page only. */
+    while (pd_frame_head_bytes(&stated.base) == 0 && stated.n_tensors > 1) {
+        stated.n_tensors /= 2;
+        stated.more = true;
+    }
     if (pd_frame_head_bytes(&stated.base) == 0) {
         no_room(effects, ask->conn, ask->request_id);
         return;
