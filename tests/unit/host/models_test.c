@@ -588,6 +588,60 @@ START_TEST(the_definition_comes_back_as_it_was_given)
 }
 END_TEST
 
+START_TEST(the_largest_definition_can_be_looked_at)
+{
+    enum { TENSORS = 300 };
+    static char names[TENSORS][PD_NAME_BYTES_MAX + 1];
+    static Paramd__Group groups[PD_GROUPS_MAX];
+    static Paramd__Group *group_pointers[PD_GROUPS_MAX];
+    static Paramd__Tensor tensors[TENSORS];
+    static Paramd__Tensor *tensor_pointers[TENSORS];
+    static uint8_t bytes[1 << 20];
+    uint64_t shape = 1;
+    Paramd__Definition definition = PARAMD__DEFINITION__INIT;
+    Paramd__Create create = PARAMD__CREATE__INIT;
+    Paramd__Stat stat = PARAMD__STAT__INIT;
+    for (unsigned i = 0; i < TENSORS; i++) {
+        memset(names[i], 'n', PD_NAME_BYTES_MAX);
+        (void)snprintf(names[i] + 250, 6, "%05u", i);
+        paramd__tensor__init(&tensors[i]);
+        tensors[i].name = names[i];
+        tensors[i].shape = &shape;
+        tensors[i].n_shape = 1;
+        tensors[i].group = i % PD_GROUPS_MAX;
+        tensor_pointers[i] = &tensors[i];
+    }
+    for (unsigned i = 0; i < PD_GROUPS_MAX; i++) {
+        paramd__group__init(&groups[i]);
+        groups[i].name = names[i];
+        groups[i].optimizer = "nadam";
+        group_pointers[i] = &groups[i];
+    }
+    definition.groups = group_pointers;
+    definition.n_groups = PD_GROUPS_MAX;
+    definition.tensors = tensor_pointers;
+    definition.n_tensors = TENSORS;
+    create.request_id = pd_wire_request_id(wire);
+    create.model = "m";
+    create.session.data = worker.bits;
+    create.session.len = PD_SESSION_BYTES;
+    pd_send(wire, PD_KIND_CREATE, &create.base, bytes,
+            protobuf_c_message_pack(&definition.base, bytes));
+    (void)pd_wire_expect(wire, PD_KIND_CREATED);
+    stat.model = "m";
+    for (bool more = true; more;) {
+        stat.request_id = pd_wire_request_id(wire);
+        pd_send(wire, PD_KIND_STAT, &stat.base, NULL, 0);
+        const Paramd__Stated *stated = pd_wire_expect(wire, PD_KIND_STATED);
+        ck_assert_uint_gt(stated->n_tensors, 0);
+        ck_assert_uint_eq(stated->n_groups, stat.first_tensor == 0 ? PD_GROUPS_MAX : 0);
+        stat.first_tensor += (uint32_t)stated->n_tensors;
+        more = stated->more;
+    }
+    ck_assert_uint_eq(stat.first_tensor, TENSORS);
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("models");
@@ -624,6 +678,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(later, list_tells_models_in_pages);
     tcase_add_test(later, stat_tells_tensors_with_their_versions_over_all_shards);
     tcase_add_test(later, the_definition_comes_back_as_it_was_given);
+    tcase_add_test(later, the_largest_definition_can_be_looked_at);
     suite_add_tcase(suite, later);
     return suite;
 }

@@ -239,6 +239,30 @@ START_TEST(a_model_deleted_under_a_reader_gives_its_memory_back_afterwards)
 }
 END_TEST
 
+START_TEST(a_push_that_waits_while_its_model_is_deleted_is_refused)
+{
+    struct pd_wire *readers[3];
+    struct pd_wire *other = another(9);
+    for (unsigned i = 0; i < 3; i++) {
+        readers[i] = slow_reader(2 + i, i);
+        push_to(i);
+    }
+    (void)pd_wire_expect(wire, PD_KIND_ACK);
+    (void)pd_wire_expect(wire, PD_KIND_ACK);
+    pd_wire_expect_silence(wire);
+    pd_send_delete(other, "m", 0);
+    (void)pd_wire_expect(other, PD_KIND_DONE);
+    read_on(readers[0]);
+    (void)pd_wire_expect_error(wire, PARAMD_NOT_FOUND);
+    for (unsigned i = 0; i < 3; i++) {
+        read_on(readers[i]);
+        expect_whole(readers[i], 1);
+    }
+    pd_rig_pass(rig, 1000000);
+    ck_assert_uint_eq(rig->block_bytes, 0);
+}
+END_TEST
+
 START_TEST(who_asks_more_than_it_reads_is_not_read_until_it_does)
 {
     enum { PULLS = 300, ENTRIES = 4096 };
@@ -386,6 +410,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(room, a_reader_that_others_wait_for_is_closed_when_it_is_slow);
     tcase_add_test(room, slow_readers_of_packed_values_are_closed_too);
     tcase_add_test(room, a_reader_that_goes_away_makes_room);
+    tcase_add_test(room, a_push_that_waits_while_its_model_is_deleted_is_refused);
     tcase_add_test(room, who_asks_more_than_it_reads_is_not_read_until_it_does);
     tcase_add_test(room, payloads_beyond_the_budget_wait_for_their_turn);
     suite_add_tcase(suite, room);
