@@ -16,14 +16,19 @@ struct pass {
     uint8_t labels[BATCH_MAX];
 };
 
+static void draw(float *weights, size_t count, size_t inputs, uint64_t *random)
+{
+    double bound = sqrt(6.0 / (double)inputs);
+    for (size_t i = 0; i < count; i++) {
+        weights[i] = (float)((2.0 * random_unit(random) - 1.0) * bound);
+    }
+}
+
 void network_init(struct network *weights, uint64_t seed)
 {
-    float *w = (float *)weights;
-    size_t first_layer = IMAGE_PIXELS * HIDDEN + HIDDEN;
-    for (size_t i = 0; i < NETWORK_FLOATS; i++) {
-        double bound = 1.0 / sqrt(i < first_layer ? IMAGE_PIXELS : HIDDEN);
-        w[i] = (float)((2.0 * random_unit(&seed) - 1.0) * bound);
-    }
+    memset(weights, 0, sizeof *weights);
+    draw(weights->w1[0], IMAGE_PIXELS * HIDDEN, IMAGE_PIXELS, &seed);
+    draw(weights->w2[0], HIDDEN * IMAGE_CLASSES, HIDDEN, &seed);
 }
 
 static void load_batch(struct pass *pass, const struct images *images, const uint32_t *batch,

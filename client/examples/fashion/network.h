@@ -19,7 +19,7 @@ struct network {
 
 enum { NETWORK_FLOATS = sizeof(struct network) / sizeof(float) };
 
-/* First weights: uniform within 1 / sqrt(inputs), as torch.nn.Linear draws them. */
+/* First weights: uniform within sqrt(6 / inputs), which suits ReLU (He et al., 2015); no bias. */
 void network_init(struct network *weights, uint64_t seed);
 
 /* Mean loss over a batch of at most BATCH_MAX images (given by their place), and its gradient. */
