@@ -176,6 +176,39 @@ START_TEST(a_cut_at_any_byte_of_the_answer_changes_nothing)
 }
 END_TEST
 
+START_TEST(all_unanswered_frames_sent_anew_in_order_change_nothing)
+{
+    enum { STEP = 611 };
+    struct outcome wanted;
+    struct outcome outcome;
+    uint8_t *frames[TURNS];
+    size_t counts[TURNS];
+    size_t total = 1;
+    undisturbed(&wanted);
+    for (size_t offset = 0; offset < total; offset += STEP) {
+        size_t left = offset;
+        total = 0;
+        for (unsigned turn = 0; turn < TURNS; turn++) {
+            frames[turn] = turn_bytes(turn, PD_KIND_PUSH, &counts[turn]);
+            size_t given = left < counts[turn] ? left : counts[turn];
+            pd_wire_send(wire, frames[turn], given);
+            left -= given;
+            total += counts[turn];
+        }
+        reconnect();
+        for (unsigned turn = 0; turn < TURNS; turn++) {
+            pd_wire_send(wire, frames[turn], counts[turn]);
+            free(frames[turn]);
+            expect_answers(PD_KIND_PUSH);
+        }
+        look(&outcome);
+        expect_same(&outcome, &wanted, offset);
+        stop();
+        start();
+    }
+}
+END_TEST
+
 START_TEST(frames_byte_by_byte_and_twice_change_nothing)
 {
     struct outcome wanted;
@@ -242,6 +275,7 @@ Suite *pd_test_suite(void)
     tcase_add_checked_fixture(cuts, start, stop);
     tcase_add_loop_test(cuts, a_cut_at_any_byte_of_a_push_changes_nothing, 0, 2);
     tcase_add_test(cuts, a_cut_at_any_byte_of_the_answer_changes_nothing);
+    tcase_add_test(cuts, all_unanswered_frames_sent_anew_in_order_change_nothing);
     tcase_add_test(cuts, frames_byte_by_byte_and_twice_change_nothing);
     tcase_add_test(cuts, pieces_of_frames_interleaved_over_connections_stay_apart);
     suite_add_tcase(suite, cuts);
