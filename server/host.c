@@ -538,12 +538,14 @@ static uint64_t frame_limit_us(const struct pd_host_conn *conn)
 static void check_times(struct pd_host *host, struct pd_host_conn *conn)
 {
     uint64_t now = host->now_us;
+    if (conn->frame_us != 0 && !may_read(host, conn)) {
+        conn->frame_us = now; /* time in which it is not read does not count */
+    }
     if (conn->closing && now - conn->closing_us > CLOSING_US) {
         pd_host_finish(host, conn, conn->reason);
     } else if (!conn->peer.greeted && now - conn->opened_us > GREETING_US) {
         pd_host_finish(host, conn, "no HELLO within 2 s");
-    } else if (conn->frame_us != 0 && !conn->held && !conn->unplaced && may_read(host, conn) &&
-               now - conn->frame_us > frame_limit_us(conn)) {
+    } else if (conn->frame_us != 0 && now - conn->frame_us > frame_limit_us(conn)) {
         host->count.protocol_errors++;
         pd_host_finish(host, conn, "a frame did not arrive within its time");
     }
