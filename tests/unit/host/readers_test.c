@@ -263,9 +263,11 @@ START_TEST(a_push_that_waits_while_its_model_is_deleted_is_refused)
 }
 END_TEST
 
-START_TEST(who_asks_more_than_it_reads_is_not_read_until_it_does)
+enum { PULLS = 300, ENTRIES = 4096 };
+
+/* One answer that is not read, and behind it more pulls than the daemon takes. */
+static void ask_too_much(void)
 {
-    enum { PULLS = 300, ENTRIES = 4096 };
     static uint32_t tensors[ENTRIES];
     static uint64_t blocks[ENTRIES];
     static uint64_t newer_than[ENTRIES];
@@ -284,16 +286,52 @@ START_TEST(who_asks_more_than_it_reads_is_not_read_until_it_does)
     (void)pd_wire_expect(wire, PD_KIND_BLOCKS);
     wire->appetite = 0;
     pd_send_pull(wire, &worker, 0, 1, 0, 0); /* stands before all others */
+    size_t count;
+    uint8_t *frame = pd_frame_bytes(PD_KIND_PULL, 0, &pull.base, NULL, 0, &count);
+    uint8_t *frames = malloc(count * PULLS);
+    ck_assert_ptr_nonnull(frames);
     for (unsigned i = 0; i < PULLS; i++) {
-        pd_send(wire, PD_KIND_PULL, &pull.base, NULL, 0);
+        memcpy(frames + count * i, frame, count);
     }
+    pd_wire_send(wire, frames, count * PULLS);
+    free(frames);
+    free(frame);
     ck_assert_uint_gt(wire->pending_end - wire->pending_first, 1000000);
-    read_on(wire);
+}
+
+static void expect_all_answers(void)
+{
     ck_assert_uint_eq(wire->pending_first, wire->pending_end);
     for (unsigned i = 0; i < PULLS + 1; i++) {
         (void)pd_wire_expect(wire, PD_KIND_BLOCKS);
     }
     pd_wire_expect_silence(wire);
+}
+
+START_TEST(who_asks_more_than_it_reads_is_not_read_until_it_does)
+{
+    ask_too_much();
+    read_on(wire);
+    expect_all_answers();
+}
+END_TEST
+
+START_TEST(time_in_which_a_connection_is_not_read_does_not_count)
+{
+    ask_too_much();
+    /* The daemon has read half of a frame. The client sends the rest only when it is read again. */
+    size_t count = wire->pending_end - wire->pending_first;
+    uint8_t *rest = malloc(count);
+    ck_assert_ptr_nonnull(rest);
+    memcpy(rest, wire->pending + wire->pending_first, count);
+    wire->pending_end = wire->pending_first;
+    pd_rig_pass(rig, 20000000);
+    read_on(wire);
+    pd_rig_pass(rig, 1000000);
+    ck_assert_ptr_nonnull(wire->conn);
+    pd_wire_send(wire, rest, count);
+    free(rest);
+    expect_all_answers();
 }
 END_TEST
 
@@ -412,6 +450,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(room, a_reader_that_goes_away_makes_room);
     tcase_add_test(room, a_push_that_waits_while_its_model_is_deleted_is_refused);
     tcase_add_test(room, who_asks_more_than_it_reads_is_not_read_until_it_does);
+    tcase_add_test(room, time_in_which_a_connection_is_not_read_does_not_count);
     tcase_add_test(room, payloads_beyond_the_budget_wait_for_their_turn);
     suite_add_tcase(suite, room);
     TCase *time = tcase_create("time");
