@@ -148,6 +148,8 @@ START_TEST(pushes_to_one_tensor_beyond_64_are_all_applied_in_order)
     for (unsigned i = 0; i < PUSHES; i++) {
         ops[i] = world_op(&world, PD_OP_PUSH, 0, 1, gradient, NULL, 0, NULL);
     }
+    world_write(&world, 0);
+    ck_assert_uint_eq(world.server.entries[PD_KIND_PUSH], PD_UNANSWERED_MAX);
     for (unsigned i = 0; i < PUSHES; i++) {
         ck_assert_int_eq(world_finish(&world, ops[i]).status, PARAMD_OK);
         pd_op_release(ops[i]);
