@@ -33,7 +33,7 @@ class Worker:
             self.process.kill()
         self.process.wait()
         self._reader.join()
-        self.process.stdin.close()
+        self.let_go()
         self.process.stdout.close()
         self._errors.close()
 
@@ -68,13 +68,19 @@ class Worker:
             return found()[count - 1]
 
     def tell(self):
-        """Gives the program the line that it waits for."""
-        self.process.stdin.write("\n")
-        self.process.stdin.flush()
+        """Gives the program the line that it waits for. Why one has ended, finish() tells."""
+        try:
+            self.process.stdin.write("\n")
+            self.process.stdin.flush()
+        except BrokenPipeError:
+            pass
 
     def let_go(self):
         """It waits for nothing any more."""
-        self.process.stdin.close()
+        try:
+            self.process.stdin.close()
+        except BrokenPipeError:
+            pass
 
     def finish(self, seconds=2 * daemon.SECONDS_MAX):
         """Waits for its end, which must be a good one; all its lines."""
