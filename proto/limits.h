@@ -20,6 +20,7 @@ enum {
 
     PD_DEFINITION_BYTES_MAX = 16 * 1024 * 1024,
     PD_DEFINITION_DECODED_MAX = 128 * 1024 * 1024,
+    PD_DEFINITIONS_BYTES_MAX = 64 * 1024 * 1024, /* definitions arriving at one shard at a time */
     PD_TENSORS_MAX = 65536,
     PD_GROUPS_MAX = 64, /* all their hyper-parameters fit into one header */
     PD_HYPERS_MAX = 64, /* hyper-parameters named in one group or one SET */

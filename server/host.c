@@ -460,8 +460,9 @@ static void close_others(struct pd_host *host, const struct pd_message *message,
 {
     bool other_nonce = message->kind == PD_MESSAGE_CLOSE_OTHERS;
     struct pd_link *link = host->all.next;
-    for (; link != &host->all; link = link->next) {
+    while (link != &host->all) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        link = link->next;
         if (conn != but &&
             pd_peer_holds(&conn->peer, message->model, &message->session, other_nonce)) {
             pd_host_finish(host, conn, "a newer connection of its session replaces it");
@@ -548,6 +549,11 @@ static void check_times(struct pd_host *host, struct pd_host_conn *conn)
     } else if (conn->frame_us != 0 && now - conn->frame_us > frame_limit_us(conn)) {
         host->count.protocol_errors++;
         pd_host_finish(host, conn, "a frame did not arrive within its time");
+    }
+    if (conn->peer.definition != NULL &&
+        now - conn->peer.definition_us > FRAME_US + PD_DEFINITION_BYTES_MAX) {
+        host->count.protocol_errors++;
+        pd_host_finish(host, conn, "a CREATE did not arrive within its time");
     }
     if (conn->out_capacity > 0 && conn->out_first == conn->out_end) {
         free(conn->out);

@@ -63,6 +63,13 @@ void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *even
         pd_close(effects, PARAMD_TOO_LARGE, "a definition is above 16 MiB");
         return;
     }
+    if (event->payload_count > PD_DEFINITIONS_BYTES_MAX - shard->definition_bytes) {
+        pd_close(effects, PARAMD_BUSY, "too many definitions are arriving at once");
+        return;
+    }
+    if (peer->definition == NULL) {
+        peer->definition_us = event->now_us;
+    }
     uint8_t *definition = realloc(peer->definition, total + 1);
     if (definition == NULL) {
         pd_close(effects, PARAMD_RESOURCE_EXHAUSTED, "no memory for a definition");
@@ -74,7 +81,9 @@ void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *even
     peer->definition = definition;
     peer->definition_bytes = total;
     peer->definition_request = request_id;
+    shard->definition_bytes += event->payload_count;
     if (!event->more) {
+        shard->definition_bytes -= total;
         peer->definition = NULL;
         peer->definition_bytes = 0;
         forward(shard, event, definition, total, 0, effects);
@@ -198,9 +207,6 @@ static bool attach(struct pd_shard *shard, struct pd_peer *peer, struct pd_sessi
     if (place != NULL && place->session == session) {
         return true;
     }
-    if (place != NULL && !place->session->ended) {
-        return false;
-    }
     if (place == NULL) {
         place = ended_attachment(peer);
     }
@@ -266,11 +272,18 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
         pd_reply_error(effects, message->request_id, PARAMD_NOT_FOUND, "the model was deleted");
         return;
     }
+    const struct pd_attachment *place = pd_peer_attachment(event->peer, model->number);
+    if (place != NULL && !place->session->ended &&
+        memcmp(place->session->key.bits, message->session.bits, PD_SESSION_BYTES) != 0) {
+        pd_reply_error(effects, message->request_id, PARAMD_INVALID,
+                       "this connection has another session in the model: open one of its own "
+                       "for each session");
+        return;
+    }
     struct pd_session *session = open_session(model, &message->session);
     if (session == NULL || !attach(shard, event->peer, session)) {
         pd_reply_error(effects, message->request_id, PARAMD_BUSY,
-                       "no room for this session on this connection: at most 64 models, one "
-                       "session each");
+                       "no memory for this session, or 64 models on one connection already");
         return;
     }
     session->seen = true;

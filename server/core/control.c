@@ -29,25 +29,28 @@ void pd_control_destroy(struct pd_control *control)
     if (control == NULL) {
         return;
     }
-    struct pd_control_ask *ask;
-    struct pd_control_ask *next_ask;
-    HASH_ITER(by_number, control->asks, ask, next_ask) {
-        HASH_DELETE(by_number, control->asks, ask);
+    struct pd_control_ask *ask = control->asks;
+    HASH_CLEAR(by_number, control->asks);
+    while (ask != NULL) {
+        struct pd_control_ask *next = ask->by_number.next;
         free(ask->tensors);
         free(ask);
+        ask = next;
     }
-    struct pd_control_session *session;
-    struct pd_control_session *next_session;
-    HASH_ITER(by_id, control->sessions, session, next_session) {
-        HASH_DELETE(by_id, control->sessions, session);
+    struct pd_control_session *session = control->sessions;
+    HASH_CLEAR(by_id, control->sessions);
+    while (session != NULL) {
+        struct pd_control_session *next = session->by_id.next;
         free(session);
+        session = next;
     }
+    struct pd_control_model *model = control->numbers;
     HASH_CLEAR(by_name, control->models);
-    struct pd_control_model *model;
-    struct pd_control_model *next_model;
-    HASH_ITER(by_number, control->numbers, model, next_model) {
-        HASH_DELETE(by_number, control->numbers, model);
+    HASH_CLEAR(by_number, control->numbers);
+    while (model != NULL) {
+        struct pd_control_model *next = model->by_number.next;
         pd_control_model_destroy(model);
+        model = next;
     }
     pd_arena_deinit(&control->arena);
     free(control);

@@ -161,8 +161,8 @@ static bool same_model(const struct pd_control_model *first, const struct pd_con
         if (!same_hyper(&first->groups[i].created, &second->groups[i].created)) {
             const struct pd_group_def *def = &first->definition->groups[i];
             const struct pd_optimizer *optimizer = pd_optimizer_find(def->optimizer);
-            struct pd_hyper_item a;
-            struct pd_hyper_item b;
+            struct pd_hyper_item a = {.name = ""};
+            struct pd_hyper_item b = a;
             size_t j = 0;
             while (pd_hyper_item(optimizer, &first->groups[i].created, j, &a) &&
                    pd_hyper_item(optimizer, &second->groups[i].created, j, &b) &&

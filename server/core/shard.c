@@ -312,6 +312,7 @@ static void gone(struct pd_shard *shard, const struct pd_event *event, struct pd
         pd_session_detach(shard, peer->attachments[i].session);
     }
     free(peer->attachments);
+    shard->definition_bytes -= peer->definition_bytes;
     free(peer->definition);
     pd_peer_init(peer, peer->id);
     effects->room = true;

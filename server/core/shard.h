@@ -41,6 +41,7 @@ struct pd_peer {
     uint8_t *definition; /* a CREATE that comes in several frames */
     size_t definition_bytes;
     uint64_t definition_request;
+    uint64_t definition_us; /* when it began */
 };
 
 enum pd_event_kind {

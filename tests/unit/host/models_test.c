@@ -221,6 +221,59 @@ START_TEST(a_definition_may_come_in_many_frames)
 }
 END_TEST
 
+/* A CREATE of which more is said to come: so many bytes of a definition. */
+static void send_half_a_create(struct pd_wire *on, size_t count)
+{
+    static const uint8_t bytes[PD_PAYLOAD_BYTES_MAX];
+    Paramd__Create create = PARAMD__CREATE__INIT;
+    create.request_id = 7;
+    create.model = "m";
+    create.session.data = worker.bits;
+    create.session.len = PD_SESSION_BYTES;
+    size_t frame_bytes;
+    uint8_t *frame =
+        pd_frame_bytes(PD_KIND_CREATE, PD_FRAME_MORE, &create.base, bytes, count, &frame_bytes);
+    pd_wire_send(on, frame, frame_bytes);
+    pd_rig_settle(rig);
+    free(frame);
+}
+
+START_TEST(a_create_left_half_way_loses_its_connection_in_time)
+{
+    struct pd_wire *other = pd_wire_open(rig, 0);
+    send_half_a_create(other, 100);
+    pd_rig_pass(rig, 20000000);
+    ck_assert_ptr_nonnull(other->conn);
+    pd_rig_pass(rig, 5000000);
+    ck_assert_ptr_null(other->conn);
+}
+END_TEST
+
+START_TEST(definitions_that_arrive_at_once_are_bounded)
+{
+    const unsigned frames = PD_DEFINITION_BYTES_MAX / PD_PAYLOAD_BYTES_MAX;
+    const unsigned full = PD_DEFINITIONS_BYTES_MAX / PD_DEFINITION_BYTES_MAX;
+    struct pd_wire *first = NULL;
+    for (unsigned i = 0; i < full; i++) {
+        struct pd_wire *other = pd_wire_open(rig, 0);
+        first = first == NULL ? other : first;
+        for (unsigned j = 0; j < frames; j++) {
+            send_half_a_create(other, PD_PAYLOAD_BYTES_MAX);
+        }
+        ck_assert_ptr_nonnull(other->conn);
+    }
+    struct pd_wire *late = pd_wire_open(rig, 0);
+    send_half_a_create(late, 1);
+    (void)pd_wire_expect_error(late, PARAMD_BUSY);
+    /* What one gives up, another may use. */
+    pd_wire_close(first);
+    struct pd_wire *next = pd_wire_open(rig, 0);
+    send_half_a_create(next, PD_PAYLOAD_BYTES_MAX);
+    ck_assert_ptr_nonnull(next->conn);
+    pd_wire_expect_silence(next);
+}
+END_TEST
+
 /* ---- first values ---- */
 
 START_TEST(a_model_is_ready_when_all_blocks_of_all_shards_have_values)
@@ -648,6 +701,8 @@ Suite *pd_test_suite(void)
     TCase *create = tcase_create("create");
     tcase_add_checked_fixture(create, start, stop);
     tcase_add_test(create, create_makes_a_model_once);
+    tcase_add_test(create, a_create_left_half_way_loses_its_connection_in_time);
+    tcase_add_test(create, definitions_that_arrive_at_once_are_bounded);
     tcase_add_test(create, another_definition_is_refused_and_the_difference_named);
     tcase_add_test(create, defaults_named_explicitly_are_no_difference);
     tcase_add_test(create, hyper_parameters_set_since_are_returned_and_no_difference);

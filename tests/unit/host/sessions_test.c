@@ -144,7 +144,7 @@ START_TEST(one_connection_has_one_session_in_a_model)
 {
     struct pd_worker other = pd_worker_named(2);
     pd_send_attach(wire, &other, "m", PARAMD__ATTACH_MODE__NEW);
-    (void)pd_wire_expect_error(wire, PARAMD_BUSY);
+    (void)pd_wire_expect_error(wire, PARAMD_INVALID);
     push_once(0);
 }
 END_TEST
