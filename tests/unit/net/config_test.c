@@ -22,7 +22,9 @@ static enum pd_config_outcome read_line(const char *line)
     char *arguments[ARGUMENTS_MAX] = {NULL};
     int count = 0;
     (void)snprintf(words, sizeof words, "paramd %s", line);
-    for (char *word = strtok(words, " "); word != NULL; word = strtok(NULL, " ")) {
+    char *rest = words;
+    char *word;
+    while ((word = strtok_r(rest, " ", &rest)) != NULL) {
         arguments[count++] = word;
     }
     error[0] = '\0';

@@ -24,8 +24,9 @@ void pd_pair_tcp(int ends[2])
     ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&address, &bytes), 0);
     ends[1] = socket(AF_INET, SOCK_STREAM, 0);
     ck_assert_int_eq(connect(ends[1], (struct sockaddr *)&address, sizeof address), 0);
-    ends[0] = accept4(listener, NULL, NULL, SOCK_NONBLOCK);
+    ends[0] = accept(listener, NULL, NULL);
     ck_assert_int_ge(ends[0], 0);
+    ck_assert_int_eq(fcntl(ends[0], F_SETFL, O_NONBLOCK), 0);
     ck_assert_int_eq(fcntl(ends[1], F_SETFL, O_NONBLOCK), 0);
     (void)close(listener);
 }
