@@ -223,8 +223,8 @@ int main(int argc, char **argv)
     if (argc != 7) {
         pd_worker_fail("usage: crowd ADDRESS MODEL CLIENTS THREADS ROUNDS SEED");
     }
-    unsigned threads = (unsigned)atoi(argv[4]);
-    unsigned total = (unsigned)atoi(argv[3]) * threads;
+    unsigned threads = (unsigned)strtoul(argv[4], NULL, 10);
+    unsigned total = (unsigned)strtoul(argv[3], NULL, 10) * threads;
     if (total == 0 || total > THREADS_MAX) {
         pd_worker_fail("1 to %d threads", THREADS_MAX);
     }
@@ -238,7 +238,7 @@ int main(int argc, char **argv)
         open_member(&members[i], argv[1], argv[2], i % threads == 0, threads == 1 && i % 2 == 1);
         members[i].client = first->client;
         members[i].model = first->model;
-        members[i].rounds = (unsigned)atoi(argv[5]);
+        members[i].rounds = (unsigned)strtoul(argv[5], NULL, 10);
         members[i].random = strtoull(argv[6], NULL, 10) + i;
     }
     pd_worker_say("joined");

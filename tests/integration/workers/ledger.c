@@ -256,9 +256,9 @@ int main(int argc, char **argv)
         pd_worker_fail("usage: ledger ADDRESS MODEL WORKER WORKERS PUSHES SEED plain|mixed");
     }
     struct paramd_client *client = pd_worker_open(argv[1]);
-    ledger.worker = (unsigned)atoi(argv[3]);
-    ledger.workers = (unsigned)atoi(argv[4]);
-    ledger.pushes = (unsigned)atoi(argv[5]);
+    ledger.worker = (unsigned)strtoul(argv[3], NULL, 10);
+    ledger.workers = (unsigned)strtoul(argv[4], NULL, 10);
+    ledger.pushes = (unsigned)strtoul(argv[5], NULL, 10);
     ledger.random = strtoull(argv[6], NULL, 10) + ledger.worker;
     ledger.mixed = strcmp(argv[7], "mixed") == 0;
     set_sizes();

@@ -74,7 +74,7 @@ int main(int argc, char **argv)
     race.elements[1] = elements / 10 + 7;
     race.elements[2] = elements;
     pd_worker_wait_for_line();
-    struct paramd_model *model = join(client, argv[2], (unsigned)atoi(argv[3]));
+    struct paramd_model *model = join(client, argv[2], (unsigned)strtoul(argv[3], NULL, 10));
     struct paramd_io entries[TENSORS];
     for (uint32_t t = 0; t < TENSORS; t++) {
         memset(race.values[t], 0, race.elements[t] * sizeof(float));

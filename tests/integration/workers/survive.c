@@ -97,7 +97,7 @@ int main(int argc, char **argv)
     }
     survive.client = pd_worker_open(argv[1]);
     survive.name = argv[2];
-    survive.timeout_ms = atoi(argv[3]);
+    survive.timeout_ms = (int)strtol(argv[3], NULL, 10);
     survive.ones = pd_worker_memory(ELEMENTS * sizeof(float));
     survive.values = pd_worker_memory(ELEMENTS * sizeof(float));
     for (unsigned i = 0; i < ELEMENTS; i++) {
