@@ -158,7 +158,8 @@ static bool welcome(struct pd_link *link, const Paramd__Welcome *message)
     link->ping_us = 0;
     struct pd_client_session *session;
     DL_FOREACH(client->sessions, session) {
-        session->counters.reconnects += link->was_ready && session->lanes[link->index].wanted;
+        session->counters.reconnects += link->was_ready && link->index < session->lane_count &&
+                                        session->lanes[link->index].wanted;
     }
     link->was_ready = true;
     return true;
@@ -218,9 +219,10 @@ static bool error(struct pd_link *link, struct pd_request *request, const Paramd
         pd_answer_data_error(link, request, status);
     } else {
         struct pd_call *call = request->call;
-        request->call = NULL;
+        bool wanted = call != NULL && !call->destroyed;
+        request->call = wanted ? NULL : call; /* freed with the request if nobody wants it */
         pd_link_request_free(link, request);
-        if (call != NULL) {
+        if (wanted) {
             pd_call_failed(call, status, message->message);
         }
     }

@@ -292,7 +292,9 @@ void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int 
                             !request->acked);
     if (status == PARAMD_NOT_FOUND || status == PARAMD_SESSION_EXPIRED) {
         pd_client_session_end(lane->session, status); /* takes the units out of this request too */
-        pd_link_request_free(link, request);
+        if (link->state == PD_LINK_READY) { /* else a half-sent push cost the connection, and it */
+            pd_link_request_free(link, request);
+        }
         return;
     }
     bool gap = skip && request->units.head == NULL;

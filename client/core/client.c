@@ -37,6 +37,11 @@ void pd_client_destroy(struct pd_client *client)
     while (client->sessions != NULL) {
         pd_client_session_destroy(client->sessions);
     }
+    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+        if (client->links[i] != NULL) {
+            pd_link_down(client->links[i], ""); /* lets go of the bytes of calls half sent */
+        }
+    }
     while (client->calls != NULL) {
         pd_call_destroy(client->calls);
     }

@@ -151,6 +151,7 @@ void pd_link_request_free(struct pd_link *link, struct pd_request *request)
         link->answered = NULL;
     }
     if (request->call != NULL && request->call->destroyed) {
+        request->call->request = NULL; /* nobody writes its bytes any more */
         pd_call_destroy(request->call);
     }
     request->next = link->client->free_requests;

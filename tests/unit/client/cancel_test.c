@@ -287,6 +287,71 @@ START_TEST(closing_a_handle_ends_its_tickets_and_lets_the_model_be_joined_again)
 }
 END_TEST
 
+/* Makes the next frames and lets only the first bytes of them go. */
+static void write_a_little(struct world *world)
+{
+    struct pd_span spans[8];
+    size_t count = pd_client_write_source(world->client, 0, spans, 8, world->now_us);
+    ck_assert_uint_gt(count, 0);
+    fake_conn_feed(world->conns[0], spans[0].data, 1);
+    pd_client_written(world->client, 0, 1, world->now_us);
+}
+
+START_TEST(a_model_that_goes_while_a_push_is_half_sent_ends_all_pushes)
+{
+    struct world world;
+    struct paramd_result result;
+    struct pd_op *ops[2];
+    float *gradient = ones();
+    world_init(&world, 1, 1);
+    world.whole_pieces = true;
+    world_join(&world, 1, ELEMENTS, 1024);
+    world.server.faults.mute = true;
+    ops[0] = world_op(&world, PD_OP_PUSH, 0, 1, gradient, NULL, 0, NULL);
+    world_write(&world, 0);
+    ops[1] = world_op(&world, PD_OP_PUSH, 0, 1, gradient, NULL, 0, NULL);
+    write_a_little(&world);
+    Paramd__Error error = PARAMD__ERROR__INIT;
+    error.request_id = world.server.last_request;
+    error.status = PARAMD_NOT_FOUND;
+    fake_conn_send(world.conns[0], PD_KIND_ERROR, &error.base, NULL, 0, 0);
+    (void)world_read(&world, 0, SIZE_MAX);
+    for (unsigned i = 0; i < 2; i++) {
+        pd_op_result(ops[i], &result);
+        ck_assert_int_eq(result.status, PARAMD_NOT_FOUND);
+        pd_op_release(ops[i]);
+    }
+    free(gradient);
+    world.server.faults.mute = false;
+    world_settle(&world);
+    world_deinit(&world);
+}
+END_TEST
+
+/* _i: what becomes of the connection on which the call is half sent. */
+START_TEST(a_call_given_up_while_it_is_sent_is_forgotten)
+{
+    struct world world;
+    Paramd__Report report = PARAMD__REPORT__INIT;
+    world_init(&world, 1, 1);
+    world.whole_pieces = true;
+    world_join(&world, 1, ELEMENTS, 1024);
+    world.server.faults.busy_calls = _i == 2;
+    struct pd_call *call = pd_call_start(world.client, NULL, PD_KIND_REPORT, &report.base, NULL, 0);
+    write_a_little(&world);
+    pd_call_destroy(call);
+    if (_i == 1) {
+        world_break(&world, 0);
+    }
+    if (_i != 0) {
+        still_works(&world);
+        world_pass(&world, 300 * 1000); /* a call that was told BUSY would be sent again by then */
+        ck_assert_uint_eq(world.server.frames[PD_KIND_REPORT], (unsigned)_i / 2);
+    }
+    world_deinit(&world);
+}
+END_TEST
+
 static unsigned done_count;
 
 static void count_done(struct paramd_ticket *ticket, void *arg)
@@ -341,6 +406,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(tests, giving_up_again_and_again_while_the_daemon_is_away_holds_no_memory);
     tcase_add_loop_test(tests, closing_a_handle_ends_its_tickets_and_lets_the_model_be_joined_again,
                         0, 20);
+    tcase_add_test(tests, a_model_that_goes_while_a_push_is_half_sent_ends_all_pushes);
+    tcase_add_loop_test(tests, a_call_given_up_while_it_is_sent_is_forgotten, 0, 3);
     tcase_add_test(tests, each_done_is_handed_out_once_and_not_after_a_release);
     suite_add_tcase(suite, tests);
     return suite;
