@@ -320,15 +320,17 @@ static void tick_filling(struct pd_join *join)
 
 uint64_t pd_join_tick(struct pd_join *join)
 {
-    if (join->state == ATTACHING) {
-        tick_attaching(join);
-    }
-    if (join->state == FILLING) {
-        tick_filling(join);
-    }
-    if (join->state == ASKING) {
-        tick_asking(join);
-    }
+    enum join_state before;
+    do {
+        before = join->state;
+        if (join->state == ATTACHING) {
+            tick_attaching(join);
+        } else if (join->state == FILLING) {
+            tick_filling(join);
+        } else if (join->state == ASKING) {
+            tick_asking(join);
+        }
+    } while (join->state != before);
     if (join->state == ASKING && join->call == NULL) {
         return join->wake_us;
     }

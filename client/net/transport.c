@@ -180,7 +180,8 @@ static void stream_watch(struct stream *stream, int events)
     }
 }
 
-static void stream_write(struct stream *stream)
+/* Whether anything was written, or the stream is closed. */
+static bool stream_write(struct stream *stream)
 {
     struct pd_span spans[SPANS_MAX];
     struct iovec iovecs[SPANS_MAX];
@@ -208,13 +209,14 @@ static void stream_write(struct stream *stream)
             more = true;
         } else if (errno != EINTR) {
             stream_failed(stream, "lost the connection to", strerror(errno));
-            return;
+            return true;
         }
         if (more) {
             break;
         }
     }
     stream_watch(stream, UV_READABLE | (more ? UV_WRITABLE : 0));
+    return moved > 0;
 }
 
 /* ---- Connecting ---- */
@@ -484,30 +486,54 @@ static void set_timer(struct pd_transport *transport, uint64_t wake_us)
     (void)uv_timer_start(&transport->timer, on_timer, wait_us / 1000 + 1, 0);
 }
 
-static void do_wishes(struct pd_transport *transport)
+/* Connects and closes as the core wishes; whether it wished for anything. */
+static bool do_wishes(struct pd_transport *transport)
 {
     unsigned link;
+    bool any = false;
     while (pd_client_close_wanted(transport->core, &link)) {
+        any = true;
         if (transport->streams[link] != NULL) {
             transport->failures += transport->streams[link]->state != OPEN;
             stream_close(transport->streams[link]);
         }
     }
     while (pd_client_connect_wanted(transport->core, &link)) {
+        any = true;
         stream_open(transport, link);
     }
+    return any;
 }
 
-static void pump(struct pd_transport *transport)
+/* Writes what is to be written, but to no stream that has had its turn; whether anything was. */
+static bool write_all(struct pd_transport *transport, bool first)
 {
-    (void)pd_client_tick(transport->core, pd_transport_now_us());
-    do_wishes(transport);
+    bool any = false;
     for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
-        if (transport->streams[i] != NULL && transport->streams[i]->state == OPEN) {
-            stream_write(transport->streams[i]);
+        struct stream *stream = transport->streams[i];
+        if (stream != NULL && stream->state == OPEN &&
+            (first || (stream->events & UV_WRITABLE) == 0)) {
+            any = stream_write(stream) || any;
         }
     }
-    set_timer(transport, pd_client_tick(transport->core, pd_transport_now_us()));
+    return any;
+}
+
+/* Ticks until the core has nothing left to do now: only then does what its last tick said about
+ * the time hold. What fell due meanwhile, or what one part of the core left to another, would else
+ * lie there until the next event. */
+static void pump(struct pd_transport *transport)
+{
+    uint64_t wake_us;
+    bool more;
+    bool first = true;
+    do {
+        wake_us = pd_client_tick(transport->core, pd_transport_now_us());
+        more = do_wishes(transport);
+        more = write_all(transport, first) || more || first;
+        first = false;
+    } while (more);
+    set_timer(transport, wake_us);
 }
 
 void pd_transport_loop(struct pd_transport *transport)
