@@ -206,7 +206,7 @@ static void frame_done(struct pd_host *host, struct pd_host_conn *conn)
     if (conn->payload.data != NULL) {
         pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
         conn->payload = (struct pd_span){NULL, 0};
-        host->room = host->room || host->waiting > 0;
+        host->room = host->room || host->unplaced > 0;
     }
     pd_frame_reader_next(&conn->reader);
     conn->frame_us = 0;
@@ -215,7 +215,7 @@ static void frame_done(struct pd_host *host, struct pd_host_conn *conn)
     }
 }
 
-/* One whole frame. False: it has to wait for room, and everything behind it too. */
+/* One whole frame. False: it has to wait, and everything behind it too. */
 static bool handle(struct pd_host *host, struct pd_host_conn *conn)
 {
     const struct pd_frame_reader *reader = &conn->reader;
@@ -245,7 +245,8 @@ static bool handle(struct pd_host *host, struct pd_host_conn *conn)
     };
     struct pd_effects effects;
     pd_host_step(host, conn, &event, &effects);
-    if (effects.verdict == PD_VERDICT_HOLD) {
+    if (effects.verdict == PD_VERDICT_HOLD || effects.verdict == PD_VERDICT_WAIT) {
+        conn->wait = effects.verdict == PD_VERDICT_HOLD ? PD_WAIT_COPIES : PD_WAIT_CONTROL;
         return false;
     }
     host->count.frames_in++;
@@ -282,13 +283,12 @@ static bool advance(struct pd_host *host, struct pd_host_conn *conn)
             return true;
         case PD_FRAME_WANTS_PAYLOAD:
             if (!place(host, conn)) {
-                conn->unplaced = true;
+                conn->wait = PD_WAIT_BUFFER;
                 return false;
             }
             break;
         case PD_FRAME_WHOLE:
             if (!handle(host, conn)) {
-                conn->held = true;
                 return false;
             }
             break;
@@ -329,11 +329,28 @@ static void process(struct pd_host *host, struct pd_host_conn *conn, const uint8
         }
         taken += pd_frame_reader_feed(&conn->reader, bytes + taken, count - taken);
     }
-    if (conn->held || conn->unplaced) {
-        host->waiting++;
-        host->count.held++;
-    }
+    host->unplaced += conn->wait == PD_WAIT_BUFFER;
+    host->count.held += conn->wait == PD_WAIT_BUFFER || conn->wait == PD_WAIT_COPIES;
     keep_rest(host, conn, bytes + taken, count - taken);
+}
+
+/* One that waits tries again. */
+static void retry(struct pd_host *host, struct pd_host_conn *conn)
+{
+    enum pd_wait before = conn->wait;
+    uint8_t *rest = conn->rest;
+    size_t count = conn->rest_bytes;
+    conn->wait = PD_WAIT_NONE;
+    conn->rest = NULL;
+    conn->rest_bytes = 0;
+    host->unplaced -= before == PD_WAIT_BUFFER;
+    conn->frame_us = host->now_us;
+    process(host, conn, rest, count);
+    if (conn->wait == before && before != PD_WAIT_CONTROL && conn->rest_bytes == count) {
+        host->count.held--; /* the same frame still waits: it was counted */
+    }
+    free(rest);
+    pd_host_mark(host, conn);
 }
 
 /* Lets connections that wait for room try again. */
@@ -349,19 +366,9 @@ void pd_host_retry(struct pd_host *host)
                 conn->stalled = false;
                 pd_host_mark(host, conn);
             }
-            if (host->waiting == 0 || (!conn->held && !conn->unplaced)) {
-                continue;
+            if (conn->wait == PD_WAIT_BUFFER || conn->wait == PD_WAIT_COPIES) {
+                retry(host, conn);
             }
-            uint8_t *rest = conn->rest;
-            size_t count = conn->rest_bytes;
-            conn->held = conn->unplaced = false;
-            conn->rest = NULL;
-            conn->rest_bytes = 0;
-            host->waiting--;
-            conn->frame_us = host->now_us;
-            process(host, conn, rest, count);
-            free(rest);
-            pd_host_mark(host, conn);
         }
     }
 }
@@ -370,7 +377,7 @@ void pd_host_retry(struct pd_host *host)
 
 static bool may_read(const struct pd_host *host, const struct pd_host_conn *conn)
 {
-    if (conn->held || conn->unplaced || conn->closing || conn->finished) {
+    if (conn->wait != PD_WAIT_NONE || conn->closing || conn->finished) {
         return false;
     }
     if (host->draining && pd_frame_reader_idle(&conn->reader)) {
@@ -428,9 +435,7 @@ void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t no
         pd_host_end_frame(host, conn);
     }
     pd_host_step(host, conn, &gone, &effects);
-    if (conn->held || conn->unplaced) {
-        host->waiting--;
-    }
+    host->unplaced -= conn->wait == PD_WAIT_BUFFER;
     pd_pool_give(&host->payloads, conn->payload.data, conn->payload.bytes);
     pd_frame_reader_deinit(&conn->reader);
     HASH_DELETE(by_number, host->by_number, conn);
@@ -503,6 +508,13 @@ void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t 
     case PD_MESSAGE_CLOSE_OTHERS:
         close_others(host, message, NULL);
         pd_message_destroy(message);
+        break;
+    case PD_MESSAGE_ANSWERED:
+        pd_arena_reset(&host->arena);
+        pd_host_step(host, conn, &event, &effects);
+        if (conn != NULL && conn->wait == PD_WAIT_CONTROL) {
+            retry(host, conn);
+        }
         break;
     case PD_MESSAGE_OPEN_SESSION:
         if (conn != NULL) {
@@ -578,7 +590,8 @@ static bool slow_with_copy(const struct pd_host *host, const struct pd_host_conn
            conn->sent < since * SLOW_BYTES_PER_US;
 }
 
-/* Others wait for room: of those that read too slowly, the one that began first is closed. */
+/* Others wait for room for copies: of those that read too slowly, the one that began first is
+ * closed. */
 static void close_slowest(struct pd_host *host)
 {
     struct pd_host_conn *first = NULL;
@@ -601,12 +614,12 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     host->now_us = now_us;
     pd_arena_reset(&host->arena);
     pd_host_step(host, NULL, &event, &effects);
-    bool waits = host->waiting > 0;
+    bool waits = false;
     struct pd_link *link = host->all.next;
     for (; link != &host->all; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
         check_times(host, conn);
-        waits = waits || conn->stalled;
+        waits = waits || conn->stalled || conn->wait == PD_WAIT_COPIES;
     }
     if (waits) {
         close_slowest(host);
@@ -625,7 +638,7 @@ bool pd_host_drain(struct pd_host *host)
     for (; link != &host->all; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
         if (pd_frame_reader_idle(&conn->reader) && pd_host_out_empty(conn) &&
-            pd_link_alone(&conn->peer.cursors)) {
+            pd_link_alone(&conn->peer.cursors) && conn->peer.asked == 0) {
             pd_host_finish(host, conn, "the daemon is stopping");
         } else {
             nothing_left = false;

@@ -9,6 +9,14 @@
 
 enum { PD_HOST_SCRATCH_BYTES = 64 * 1024 };
 
+/* Why a connection is not read: what it waits for. */
+enum pd_wait {
+    PD_WAIT_NONE = 0,
+    PD_WAIT_BUFFER, /* a payload: for a buffer */
+    PD_WAIT_COPIES, /* a whole request: for room for copies */
+    PD_WAIT_CONTROL /* a whole request: for an answer of control to one before it */
+};
+
 struct pd_host_conn {
     struct pd_peer peer;
     void *user;
@@ -17,8 +25,7 @@ struct pd_host_conn {
     struct pd_span payload; /* of the frame that is arriving, from the pool */
     uint8_t *rest;          /* bytes that came behind a frame that had to wait */
     size_t rest_bytes;
-    bool held;     /* a whole request waits for room for copies */
-    bool unplaced; /* a payload waits for a buffer */
+    enum pd_wait wait;
     bool stalled;  /* values wait for a buffer to go out */
     bool closing;  /* closes when all is written */
     bool finished; /* to be closed by the transport */
@@ -58,8 +65,8 @@ struct pd_host {
     uint64_t next_number;
     uint64_t now_us;
     bool draining;
-    bool room; /* waiting connections may try again */
-    uint32_t waiting;
+    bool room;         /* waiting connections may try again */
+    uint32_t unplaced; /* connections that wait for a buffer */
     struct pd_shard_count count;
     uint8_t scratch[PD_HOST_SCRATCH_BYTES];
 };

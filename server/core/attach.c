@@ -19,9 +19,21 @@ static uint8_t *copy_of(const uint8_t *bytes, size_t count)
     return copy;
 }
 
-/* Sends a request on to control, with so many bytes of payload, which it takes over. */
-static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_t *payload,
-                    size_t payload_count, uint64_t model, struct pd_effects *effects)
+/* Whether control has as many requests of this connection as it may: this one has to wait. */
+static bool must_wait(const struct pd_event *event, struct pd_effects *effects)
+{
+    bool wait = event->peer->asked >= PD_CONTROL_REQUESTS_MAX;
+    if (wait) {
+        effects->verdict = PD_VERDICT_WAIT;
+    }
+    return wait;
+}
+
+/* Sends a request on to control, with so many bytes of payload, which it takes over. The message
+ * comes back as ANSWERED. NULL without memory, which was answered. */
+static struct pd_message *forward(struct pd_shard *shard, const struct pd_event *event,
+                                  uint8_t *payload, size_t payload_count,
+                                  struct pd_effects *effects)
 {
     uint8_t *header = copy_of(event->header_bytes, event->header_count);
     struct pd_message *message =
@@ -31,8 +43,9 @@ static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_
         free(payload);
         pd_reply_error(effects, pd_request_id(event->header), PARAMD_RESOURCE_EXHAUSTED,
                        "no memory for this request: send it again later");
-        return;
+        return NULL;
     }
+    event->peer->asked++;
     message->conn = event->peer->id;
     message->request_id = pd_request_id(event->header);
     message->frame_kind = event->frame_kind;
@@ -40,13 +53,29 @@ static void forward(struct pd_shard *shard, const struct pd_event *event, uint8_
     message->header_bytes = event->header_count;
     message->bytes = payload;
     message->byte_count = payload_count;
-    message->model = model;
+    return message;
 }
 
 void pd_shard_forward(struct pd_shard *shard, const struct pd_event *event,
                       struct pd_effects *effects)
 {
-    forward(shard, event, NULL, 0, 0, effects);
+    if (!must_wait(event, effects)) {
+        (void)forward(shard, event, NULL, 0, effects);
+    }
+}
+
+void pd_shard_forward_of(struct pd_shard *shard, const struct pd_event *event, uint64_t model,
+                         struct pd_effects *effects)
+{
+    const struct pd_attachment *attachment = pd_attachment_for(shard, event, model, effects);
+    if (attachment == NULL || must_wait(event, effects)) {
+        return;
+    }
+    struct pd_message *message = forward(shard, event, NULL, 0, effects);
+    if (message != NULL) {
+        message->model = model;
+        message->session = attachment->session->key;
+    }
 }
 
 void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *event,
@@ -56,6 +85,9 @@ void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *even
     uint64_t request_id = pd_request_id(event->header);
     if (peer->definition != NULL && peer->definition_request != request_id) {
         pd_close(effects, PARAMD_PROTOCOL, "another CREATE came between the frames of a CREATE");
+        return;
+    }
+    if (!event->more && must_wait(event, effects)) {
         return;
     }
     size_t total = peer->definition_bytes + event->payload_count;
@@ -83,50 +115,12 @@ void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *even
     peer->definition_request = request_id;
     shard->definition_bytes += event->payload_count;
     if (!event->more) {
-        shard->definition_bytes -= total;
         peer->definition = NULL;
         peer->definition_bytes = 0;
-        forward(shard, event, definition, total, 0, effects);
+        if (forward(shard, event, definition, total, effects) == NULL) {
+            shard->definition_bytes -= total;
+        }
     }
-}
-
-void pd_shard_goodbye(struct pd_shard *shard, const struct pd_event *event,
-                      struct pd_effects *effects)
-{
-    const Paramd__Goodbye *goodbye = (const Paramd__Goodbye *)event->header;
-    struct pd_attachment *attachment = pd_attachment_for(shard, event, goodbye->model, effects);
-    if (attachment == NULL) {
-        return;
-    }
-    forward(shard, event, NULL, 0, goodbye->model, effects);
-    if (!pd_link_alone(&effects->to_control)) {
-        struct pd_message *message =
-            PD_CONTAINER(effects->to_control.prev, struct pd_message, link);
-        message->session = attachment->session->key;
-    }
-}
-
-void pd_shard_report(struct pd_shard *shard, const struct pd_event *event,
-                     struct pd_effects *effects)
-{
-    const Paramd__Report *report = (const Paramd__Report *)event->header;
-    struct pd_attachment *attachment = pd_attachment_for(shard, event, report->model, effects);
-    if (attachment == NULL) {
-        return;
-    }
-    struct pd_message *message = pd_tell(shard, effects, PD_MESSAGE_REPORTED);
-    if (message == NULL) {
-        pd_reply_error(effects, report->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                       "no memory for this report: send it again later");
-        return;
-    }
-    message->model = report->model;
-    message->session = attachment->session->key;
-    message->clock = report->clock;
-    message->loss = report->loss;
-    message->samples = report->samples;
-    message->tokens = report->tokens;
-    pd_reply_done(effects, report->request_id);
 }
 
 /* ---- sessions ---- */
@@ -445,6 +439,12 @@ void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
         forget_session(model, &message->session);
         took(shard, message, PARAMD_OK, effects);
         return;
+    case PD_MESSAGE_ANSWERED:
+        shard->definition_bytes -= message->byte_count;
+        if (event->peer != NULL) {
+            event->peer->asked--;
+        }
+        break;
     case PD_MESSAGE_COUNT:
         count(shard, model, message, effects);
         return;

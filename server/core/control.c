@@ -9,6 +9,13 @@
 
 #include "server/core/control_state.h"
 
+static void ask_destroy(struct pd_control_ask *ask)
+{
+    pd_message_destroy(ask->request);
+    free(ask->tensors);
+    free(ask);
+}
+
 enum paramd_status pd_control_create(const struct pd_control_options *options,
                                      struct pd_control **ret_control)
 {
@@ -33,8 +40,7 @@ void pd_control_destroy(struct pd_control *control)
     HASH_CLEAR(by_number, control->asks);
     while (ask != NULL) {
         struct pd_control_ask *next = ask->by_number.next;
-        free(ask->tensors);
-        free(ask);
+        ask_destroy(ask);
         ask = next;
     }
     struct pd_control_session *session = control->sessions;
@@ -197,6 +203,7 @@ bool pd_control_tell_all(struct pd_control *control, const struct pd_message *li
 }
 
 struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const struct pd_message *like,
+                                          const struct pd_control_request *request,
                                           struct pd_control_effects *effects)
 {
     struct pd_control_ask *ask = calloc(1, sizeof *ask);
@@ -224,6 +231,12 @@ struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const stru
         return NULL;
     }
     pd_list_move(&effects->messages, &list);
+    if (request != NULL) {
+        ask->request = control->in_hand;
+        ask->conn = request->conn;
+        ask->request_id = request->request_id;
+        control->in_hand = NULL;
+    }
     return ask;
 }
 
@@ -243,6 +256,15 @@ struct pd_control_model *pd_control_find_number(struct pd_control *control, uint
 
 /* ---- the step ---- */
 
+/* The request is answered: its message goes back behind the answer, so that nothing has to be
+ * allocated for its shard to know. */
+static void give_back(struct pd_message *request, struct pd_control_effects *effects)
+{
+    request->kind = PD_MESSAGE_ANSWERED;
+    request->shard = request->conn.shard;
+    pd_list_push(&effects->messages, &request->link);
+}
+
 static void answered(struct pd_control *control, const struct pd_message *message,
                      struct pd_control_effects *effects)
 {
@@ -255,7 +277,7 @@ static void answered(struct pd_control *control, const struct pd_message *messag
         ask->status = message->status;
     }
     if (message->kind == PD_MESSAGE_COUNTED) {
-        pd_control_count(control, ask, message);
+        pd_control_count(ask, message);
     }
     if (--ask->waiting > 0) {
         return;
@@ -272,17 +294,20 @@ static void answered(struct pd_control *control, const struct pd_message *messag
         pd_control_counted(control, ask, effects);
         break;
     default: /* SET_HYPERS, DROP_MODEL, END_SESSION: all shards have it */
-        if (ask->request_id != 0) {
+        if (ask->request != NULL) {
             pd_control_done(effects, ask->conn, ask->request_id);
         }
         break;
     }
-    free(ask->tensors);
-    free(ask);
+    if (ask->request != NULL) {
+        give_back(ask->request, effects);
+        ask->request = NULL;
+    }
+    ask_destroy(ask);
 }
 
-static void request(struct pd_control *control, const struct pd_message *message,
-                    struct pd_control_effects *effects)
+static void dispatch(struct pd_control *control, const struct pd_message *message,
+                     struct pd_control_effects *effects)
 {
     struct pd_control_request request = {
         .conn = message->conn, .request_id = message->request_id, .message = message};
@@ -303,6 +328,9 @@ static void request(struct pd_control *control, const struct pd_message *message
     case PD_KIND_GOODBYE:
         pd_control_goodbye(control, &request, effects);
         break;
+    case PD_KIND_REPORT:
+        pd_control_report(control, &request, effects);
+        break;
     case PD_KIND_SET:
         pd_control_set(control, &request, effects);
         break;
@@ -315,6 +343,21 @@ static void request(struct pd_control *control, const struct pd_message *message
     default:
         pd_control_stat(control, &request, effects);
         break;
+    }
+}
+
+static void request(struct pd_control *control, struct pd_message *message,
+                    struct pd_control_effects *effects)
+{
+    control->in_hand = message;
+    dispatch(control, message, effects);
+    free(message->header);
+    free(message->bytes);
+    message->header = NULL;
+    message->bytes = NULL;
+    if (control->in_hand != NULL) {
+        give_back(message, effects);
+        control->in_hand = NULL;
     }
 }
 
@@ -334,7 +377,7 @@ void pd_control_step(struct pd_control *control, struct pd_message *message, uin
     switch (message->kind) {
     case PD_MESSAGE_REQUEST:
         request(control, message, effects);
-        break;
+        return;
     case PD_MESSAGE_TOOK:
     case PD_MESSAGE_COUNTED:
         answered(control, message, effects);
@@ -344,9 +387,6 @@ void pd_control_step(struct pd_control *control, struct pd_message *message, uin
         break;
     case PD_MESSAGE_SEEN:
         pd_control_seen(control, message);
-        break;
-    case PD_MESSAGE_REPORTED:
-        pd_control_reported(control, message);
         break;
     case PD_MESSAGE_FREED:
         pd_control_freed(control, message);

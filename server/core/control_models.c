@@ -187,14 +187,11 @@ static void restart(struct pd_control *control, struct pd_control_model *model,
                               .model = model->number,
                               .attempt = model->attempt + 1,
                               .session = *asker};
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
-    if (ask == NULL) {
+    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory for this request: send it again later");
         return;
     }
-    ask->conn = request->conn;
-    ask->request_id = request->request_id;
     model->attempt++;
     model->state = PD_MODEL_RESTARTING;
     model->shards_initialised = 0;
@@ -327,14 +324,9 @@ static bool make(struct pd_control *control, struct pd_control_model *model,
                               .definition = model->definition,
                               .hypers = hypers,
                               .hyper_count = groups};
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
+    bool asked = pd_control_ask_all(control, &like, request, effects) != NULL;
     free(hypers);
-    if (ask == NULL) {
-        return false;
-    }
-    ask->conn = request->conn;
-    ask->request_id = request->request_id;
-    return true;
+    return asked;
 }
 
 void pd_control_create_request(struct pd_control *control, const struct pd_control_request *request,
@@ -388,17 +380,15 @@ void pd_control_create_request(struct pd_control *control, const struct pd_contr
                      "no memory for the bookkeeping of this model");
 }
 
-/* Takes the model's name away and has the shards drop it; `conn` is told when all have. */
-static bool drop(struct pd_control *control, struct pd_control_model *model, struct pd_conn_id conn,
-                 uint64_t request_id, struct pd_control_effects *effects)
+/* Takes the model's name away and has the shards drop it; who asked (NULL: nobody) is told when all
+ * have. */
+static bool drop(struct pd_control *control, struct pd_control_model *model,
+                 const struct pd_control_request *request, struct pd_control_effects *effects)
 {
     struct pd_message like = {.kind = PD_MESSAGE_DROP_MODEL, .model = model->number};
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
-    if (ask == NULL) {
+    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
         return false;
     }
-    ask->conn = conn;
-    ask->request_id = request_id;
     leave(control, model);
     return true;
 }
@@ -413,7 +403,7 @@ void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
         return;
     }
     if (ask->status != PARAMD_OK) {
-        (void)drop(control, model, ask->conn, 0, effects);
+        (void)drop(control, model, NULL, effects);
         pd_control_error(effects, ask->conn, ask->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "the machine has no memory for the %llu bytes of model %.100s",
                          (unsigned long long)model->bytes, model->definition->name);
@@ -556,14 +546,11 @@ void pd_control_set(struct pd_control *control, const struct pd_control_request 
                               .group = place,
                               .hypers = &hyper,
                               .hyper_count = 1};
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
-    if (ask == NULL) {
+    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory for this request: send it again later");
         return;
     }
-    ask->conn = request->conn;
-    ask->request_id = request->request_id;
     group->hyper = hyper;
     group->changed = true;
     if (set->clock != 0) {
@@ -590,7 +577,7 @@ void pd_control_delete(struct pd_control *control, const struct pd_control_reque
         return;
     }
     pd_control_note(effects, PD_NOTE_INFO, "model %s deleted", model->definition->name);
-    if (!drop(control, model, request->conn, request->request_id, effects)) {
+    if (!drop(control, model, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory for this request: send it again later");
     }

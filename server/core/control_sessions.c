@@ -16,6 +16,15 @@ static struct pd_control_session *find(struct pd_control *control, uint64_t mode
     return session;
 }
 
+/* The session that a shard speaks of; NULL if it is forgotten, or another process has taken it over
+ * meanwhile. */
+static struct pd_control_session *find_asker(struct pd_control *control,
+                                             const struct pd_message *message)
+{
+    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    return session != NULL && session->nonce == message->session.nonce ? session : NULL;
+}
+
 static void drop(struct pd_control *control, struct pd_control_session *session)
 {
     struct pd_control_model *model = pd_control_find_number(control, session->id.model);
@@ -32,19 +41,16 @@ static bool lease_runs(const struct pd_control *control, const struct pd_control
     return control->now_us - session->seen_us <= control->options.lease_us;
 }
 
-/* Has all shards forget the session's push ids; conn (request id 0: nobody) is told when they
- * have. False without memory, and then nothing has happened. */
+/* Has all shards forget the session's push ids; who asked (NULL: nobody) is told when they have.
+ * False without memory, and then nothing has happened. */
 static bool end(struct pd_control *control, struct pd_control_session *session,
-                struct pd_conn_id conn, uint64_t request_id, struct pd_control_effects *effects)
+                const struct pd_control_request *request, struct pd_control_effects *effects)
 {
     struct pd_message like = {.kind = PD_MESSAGE_END_SESSION, .model = session->id.model};
     memcpy(like.session.bits, session->id.bits, PD_SESSION_BYTES);
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
-    if (ask == NULL) {
+    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
         return false;
     }
-    ask->conn = conn;
-    ask->request_id = request_id;
     drop(control, session);
     return true;
 }
@@ -68,7 +74,7 @@ static bool make_room(struct pd_control *control, struct pd_control_effects *eff
         return false;
     }
     control->sessions_expired++;
-    return end(control, oldest, (struct pd_conn_id){0}, 0, effects);
+    return end(control, oldest, NULL, effects);
 }
 
 static struct pd_control_session *add(struct pd_control *control, struct pd_control_model *model,
@@ -169,11 +175,10 @@ void pd_control_attach(struct pd_control *control, const struct pd_control_reque
 void pd_control_goodbye(struct pd_control *control, const struct pd_control_request *request,
                         struct pd_control_effects *effects)
 {
-    const struct pd_message *message = request->message;
-    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    struct pd_control_session *session = find_asker(control, request->message);
     if (session == NULL) {
         pd_control_done(effects, request->conn, request->request_id);
-    } else if (!end(control, session, request->conn, request->request_id, effects)) {
+    } else if (!end(control, session, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory for this request: send it again later");
     }
@@ -183,8 +188,8 @@ void pd_control_seen(struct pd_control *control, const struct pd_message *messag
 {
     bool traffic = message->status == PARAMD_OK;
     struct pd_control_model *model = pd_control_find_number(control, message->model);
-    struct pd_control_session *session = find(control, message->model, message->session.bits);
-    if (session == NULL || session->nonce != message->session.nonce) {
+    struct pd_control_session *session = find_asker(control, message);
+    if (session == NULL) {
         return;
     }
     session->connected_us = control->now_us;
@@ -198,17 +203,22 @@ void pd_control_seen(struct pd_control *control, const struct pd_message *messag
     }
 }
 
-void pd_control_reported(struct pd_control *control, const struct pd_message *message)
+void pd_control_report(struct pd_control *control, const struct pd_control_request *request,
+                       struct pd_control_effects *effects)
 {
-    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    const Paramd__Report *report = (const Paramd__Report *)request->header;
+    struct pd_control_session *session = find_asker(control, request->message);
     if (session == NULL) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
+                         "the session was ended: ATTACH a new one");
         return;
     }
-    session->clock = message->clock;
-    session->loss = message->loss;
-    session->samples = message->samples;
-    session->tokens = message->tokens;
+    session->clock = report->clock;
+    session->loss = report->loss;
+    session->samples = report->samples;
+    session->tokens = report->tokens;
     session->reported = true;
+    pd_control_done(effects, request->conn, request->request_id);
 }
 
 void pd_control_expire(struct pd_control *control, struct pd_control_effects *effects)
@@ -220,7 +230,7 @@ void pd_control_expire(struct pd_control *control, struct pd_control_effects *ef
             continue;
         }
         control->sessions_expired++;
-        if (!end(control, session, (struct pd_conn_id){0}, 0, effects)) {
+        if (!end(control, session, NULL, effects)) {
             return;
         }
     }

@@ -136,13 +136,11 @@ void pd_control_stat(struct pd_control *control, const struct pd_control_request
         like.first_tensor = stat->first_tensor;
         like.tensor_count = page_of(model->definition, stat->first_tensor);
     }
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, effects);
+    struct pd_control_ask *ask = pd_control_ask_all(control, &like, request, effects);
     if (ask == NULL) {
         no_room(effects, request->conn, request->request_id);
         return;
     }
-    ask->conn = request->conn;
-    ask->request_id = request->request_id;
     ask->first_tensor = like.first_tensor;
     ask->tensor_count = like.tensor_count;
     ask->tensors = calloc((size_t)like.tensor_count + 1, sizeof *ask->tensors);
@@ -193,10 +191,8 @@ static void count_shard(struct pd_shard_count *sum, const struct pd_shard_count 
     sum->memory_bytes += of_shard->memory_bytes;
 }
 
-void pd_control_count(struct pd_control *control, struct pd_control_ask *ask,
-                      const struct pd_message *message)
+void pd_control_count(struct pd_control_ask *ask, const struct pd_message *message)
 {
-    (void)control;
     count_shard(&ask->shard_count, &message->shard_count);
     count_model(&ask->model_count, &message->model_count);
     for (uint32_t i = 0; ask->tensors != NULL && i < ask->tensor_count; i++) {

@@ -68,9 +68,9 @@ struct pd_control_ask {
     uint32_t waiting;
     enum paramd_status status; /* the worst */
     uint64_t model;
-    struct pd_conn_id conn; /* who wants to know */
+    struct pd_message *request; /* who wants to know; NULL: nobody */
+    struct pd_conn_id conn;
     uint64_t request_id;
-    bool created;          /* CREATE_MODEL */
     uint32_t tensor_count; /* COUNT */
     uint32_t first_tensor;
     struct pd_tensor_count *tensors;
@@ -92,8 +92,9 @@ struct pd_control {
     uint64_t next_ask;
     uint64_t started_us; /* of the first event */
     uint64_t sessions_expired;
-    struct pd_arena arena; /* for decoding and answering one event */
-    uint64_t now_us;       /* of the event in hand */
+    struct pd_arena arena;      /* for decoding and answering one event */
+    uint64_t now_us;            /* of the event in hand */
+    struct pd_message *in_hand; /* the REQUEST, until an ask takes it over */
 };
 
 /* A request in hand. */
@@ -123,8 +124,10 @@ __attribute__((format(printf, 3, 4))) void pd_control_note(struct pd_control_eff
 
 /* ---- questions (control.c) ---- */
 
-/* NULL without memory. The shards get copies of `like` with its number, and answer. */
+/* NULL without memory. The shards get copies of `like` with its number, and answer. The request in
+ * hand is answered when all have; NULL: it is not, or there is none. */
 struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const struct pd_message *like,
+                                          const struct pd_control_request *request,
                                           struct pd_control_effects *effects);
 /* A message to every shard that needs no answer; false without memory, and then to none. */
 bool pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
@@ -163,7 +166,8 @@ void pd_control_attach(struct pd_control *control, const struct pd_control_reque
 void pd_control_goodbye(struct pd_control *control, const struct pd_control_request *request,
                         struct pd_control_effects *effects);
 void pd_control_seen(struct pd_control *control, const struct pd_message *message);
-void pd_control_reported(struct pd_control *control, const struct pd_message *message);
+void pd_control_report(struct pd_control *control, const struct pd_control_request *request,
+                       struct pd_control_effects *effects);
 void pd_control_expire(struct pd_control *control, struct pd_control_effects *effects);
 /* Forgets the sessions of a deleted model. */
 void pd_control_forget(struct pd_control *control, uint64_t model);
@@ -174,8 +178,7 @@ void pd_control_list(struct pd_control *control, const struct pd_control_request
                      struct pd_control_effects *effects);
 void pd_control_stat(struct pd_control *control, const struct pd_control_request *request,
                      struct pd_control_effects *effects);
-void pd_control_count(struct pd_control *control, struct pd_control_ask *ask,
-                      const struct pd_message *message);
+void pd_control_count(struct pd_control_ask *ask, const struct pd_message *message);
 void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
                         struct pd_control_effects *effects);
 

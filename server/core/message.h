@@ -22,7 +22,6 @@ enum pd_message_kind {
     PD_MESSAGE_TOOK,        /* what was told, coming back: done, with a status */
     PD_MESSAGE_FREED,       /* a dropped model's memory on this shard is given back */
     PD_MESSAGE_COUNTED,     /* COUNT, coming back */
-    PD_MESSAGE_REPORTED,    /* a worker's REPORT */
 
     /* From control to a shard; those marked (!) come back as TOOK. */
     PD_MESSAGE_CREATE_MODEL, /* (!) */
@@ -34,7 +33,8 @@ enum pd_message_kind {
     PD_MESSAGE_CLOSE_OTHERS, /* close connections that another nonce of this session has open */
     PD_MESSAGE_END_SESSION,  /* (!) forget its push ids; live connections become unattached */
     PD_MESSAGE_COUNT,        /* numbers for STAT: comes back as COUNTED */
-    PD_MESSAGE_ANSWER        /* a frame, ready to be sent on a connection */
+    PD_MESSAGE_ANSWER,       /* a frame, ready to be sent on a connection */
+    PD_MESSAGE_ANSWERED      /* REQUEST, coming back behind its answer */
 };
 
 /* Names one connection of one shard for as long as the daemon runs: never reused. */
@@ -86,24 +86,24 @@ struct pd_shard_count {
 struct pd_message {
     struct pd_link link;
     enum pd_message_kind kind;
-    uint32_t shard; /* the sender, or for whom */
-    struct pd_conn_id
-        conn; /* REQUEST, CLOSED, OPEN_SESSION, ANSWER; the asker in TOOK and COUNTED is in `ask` */
-    uint64_t ask;   /* control's own number for what a TOOK or COUNTED answers */
-    uint64_t model; /* number */
+    uint32_t shard;         /* the sender, or for whom */
+    struct pd_conn_id conn; /* REQUEST, ANSWERED, OPEN_SESSION, ANSWER; the asker in TOOK and
+                               COUNTED is in `ask` */
+    uint64_t ask;           /* control's own number for what a TOOK or COUNTED answers */
+    uint64_t model;         /* number */
     uint64_t generation;
     uint64_t attempt;
     uint64_t request_id;
     enum paramd_status status;
     struct pd_session_key session;
-    uint64_t memory_bytes; /* FREED */
 
     /* REQUEST */
     unsigned frame_kind;
     uint8_t *header;
     size_t header_bytes;
 
-    /* REQUEST: payload; ANSWER: whole frames; TOOK, READY...: unused. Freed with the message. */
+    /* REQUEST: payload; ANSWER: whole frames; others: unused. Freed with the message. ANSWERED has
+     * the count only. */
     uint8_t *bytes;
     size_t byte_count;
 
@@ -122,12 +122,6 @@ struct pd_message {
     struct pd_tensor_count *tensors;
     struct pd_model_count model_count;
     struct pd_shard_count shard_count;
-
-    /* REPORTED */
-    uint64_t clock;
-    double loss;
-    uint64_t samples;
-    uint64_t tokens;
 };
 
 /* Zeroed but for kind and shard. NULL when the process has no memory. */

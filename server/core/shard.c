@@ -281,13 +281,13 @@ static void request(struct pd_shard *shard, const struct pd_event *event,
         ping(event, effects);
         break;
     case PD_KIND_REPORT:
-        pd_shard_report(shard, event, effects);
+        pd_shard_forward_of(shard, event, ((const Paramd__Report *)event->header)->model, effects);
         break;
     case PD_KIND_CREATE:
         pd_shard_create_request(shard, event, effects);
         break;
     case PD_KIND_GOODBYE:
-        pd_shard_goodbye(shard, event, effects);
+        pd_shard_forward_of(shard, event, ((const Paramd__Goodbye *)event->header)->model, effects);
         break;
     case PD_KIND_ATTACH:
     case PD_KIND_SET:
@@ -364,7 +364,6 @@ static bool free_step(struct pd_shard *shard, struct pd_effects *effects)
             return false; /* later: control would count this memory as taken for good */
         }
         message->model = model->number;
-        message->memory_bytes = model->bytes;
         shard->memory_bytes -= model->bytes;
         pd_link_remove(&model->dropped_link);
         (void)pd_model_free_step(model, &shard->options.memory);

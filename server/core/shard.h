@@ -42,6 +42,7 @@ struct pd_peer {
     size_t definition_bytes;
     uint64_t definition_request;
     uint64_t definition_us; /* when it began */
+    uint32_t asked;         /* requests that control has and has not answered */
 };
 
 enum pd_event_kind {
@@ -88,6 +89,7 @@ struct pd_event {
 enum pd_verdict {
     PD_VERDICT_DONE,
     PD_VERDICT_HOLD, /* no room for a copy: give the same request again when room is back */
+    PD_VERDICT_WAIT, /* control has too many of this peer: again after its next ANSWERED message */
     PD_VERDICT_CLOSE /* answer, then close the connection */
 };
 

@@ -48,8 +48,8 @@ struct pd_shard {
     uint64_t seen_us;      /* when sessions with traffic were last told to control */
     uint64_t connected_us; /* and all that have a connection */
     uint64_t memory_bytes;
-    size_t definition_bytes; /* of CREATEs that have not come whole yet */
-    uint64_t copied;                         /* blocks that had to be copied for a reader */
+    size_t definition_bytes; /* of CREATEs that have not come whole yet, or are not answered */
+    uint64_t copied;         /* blocks that had to be copied for a reader */
     struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */
 };
 
@@ -80,12 +80,11 @@ struct pd_attachment *pd_attachment_for(struct pd_shard *shard, const struct pd_
 /* attach.c */
 void pd_shard_forward(struct pd_shard *shard, const struct pd_event *event,
                       struct pd_effects *effects);
+/* The same for a kind that speaks for the connection's session in a model. */
+void pd_shard_forward_of(struct pd_shard *shard, const struct pd_event *event, uint64_t model,
+                         struct pd_effects *effects);
 void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *event,
                              struct pd_effects *effects);
-void pd_shard_goodbye(struct pd_shard *shard, const struct pd_event *event,
-                      struct pd_effects *effects);
-void pd_shard_report(struct pd_shard *shard, const struct pd_event *event,
-                     struct pd_effects *effects);
 void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
                       struct pd_effects *effects);
 void pd_session_detach(struct pd_shard *shard, struct pd_session *session);

@@ -277,15 +277,18 @@ static bool carry_messages(struct pd_rig *rig)
 {
     bool moved = false;
     struct pd_link *link;
+    size_t requests = 0;
     for (uint32_t i = 0; i < rig->options.shards; i++) {
         struct pd_message *message;
         while ((message = pd_host_next_outgoing(rig->hosts[i])) != NULL) {
+            requests += message->kind == PD_MESSAGE_REQUEST;
             inside(rig, true);
             pd_control_step(rig->control, message, rig->now_us, &rig->effects);
             inside(rig, false);
             moved = true;
         }
     }
+    rig->requests_peak = requests > rig->requests_peak ? requests : rig->requests_peak;
     while ((link = pd_list_pop(&rig->effects.messages)) != NULL) {
         struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
         inside(rig, true);

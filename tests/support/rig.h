@@ -73,6 +73,7 @@ struct pd_rig {
     uint64_t now_us;
     size_t block_bytes;     /* taken from the memory provider and not given back */
     size_t block_bytes_max; /* the provider says no above it */
+    size_t requests_peak;   /* the most requests that control found waiting at a time */
     void (*inside)(bool);   /* if set: called with true before the daemon runs, with false after */
 };
 

@@ -196,6 +196,42 @@ START_TEST(goodbye_forgets_the_session)
 }
 END_TEST
 
+/* What a connection of the host says to control at this frame; the caller hands it on. */
+static struct pd_message *said_to_control(struct pd_wire *own, enum pd_kind kind,
+                                          const ProtobufCMessage *header)
+{
+    struct pd_span spans[PD_HOST_READ_SPANS];
+    size_t count;
+    uint8_t *frame = pd_frame_bytes(kind, 0, header, NULL, 0, &count);
+    ck_assert_uint_eq(pd_host_read_target(own->rig->hosts[own->shard], own->conn, spans), 1);
+    ck_assert_uint_ge(spans[0].bytes, count);
+    memcpy(spans[0].data, frame, count);
+    free(frame);
+    pd_host_received(own->rig->hosts[own->shard], own->conn, count, own->rig->now_us);
+    return pd_host_next_outgoing(own->rig->hosts[own->shard]);
+}
+
+START_TEST(a_goodbye_that_a_take_over_overtakes_ends_nothing)
+{
+    push_once(0);
+    struct pd_worker twin = worker;
+    twin.nonce++;
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_rig_pass(rig, LEASE_US + 2000000);
+    Paramd__Goodbye goodbye = PARAMD__GOODBYE__INIT;
+    goodbye.request_id = pd_wire_request_id(wire);
+    goodbye.model = worker.model;
+    struct pd_message *late = said_to_control(wire, PD_KIND_GOODBYE, &goodbye.base);
+    ck_assert_ptr_nonnull(late);
+    (void)pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    pd_control_step(rig->control, late, rig->now_us, &rig->effects);
+    pd_rig_settle(rig);
+    worker = twin;
+    wire = second;
+    push_once(0);
+}
+END_TEST
+
 START_TEST(requests_need_a_session)
 {
     struct pd_wire *second = pd_wire_open(rig, 0);
@@ -257,6 +293,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(twins, a_second_live_process_with_the_same_session_is_refused);
     tcase_add_test(twins, after_the_lease_another_process_takes_the_session_over);
     tcase_add_test(twins, a_take_over_closes_the_older_connections_of_all_shards);
+    tcase_add_test(twins, a_goodbye_that_a_take_over_overtakes_ends_nothing);
     tcase_add_test(twins, a_reconnect_of_the_same_process_replaces_its_older_connection);
     suite_add_tcase(suite, twins);
     TCase *end = tcase_create("end");
