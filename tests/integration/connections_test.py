@@ -39,8 +39,7 @@ class Connections(unittest.TestCase):
                                 1) as crowd:
                 crowd.wait_lines("joined")
                 with wire.connect(server) as connection:
-                    counters = {counter.name: counter.value
-                                for counter in connection.request("STAT").header.counters}
+                    counters = session.stat(connection)
                 self.assertGreaterEqual(counters["connections"], IDLE + ACTIVE)
                 crowd.let_go()
                 crowd.finish()
@@ -48,8 +47,7 @@ class Connections(unittest.TestCase):
                 self.assertEqual(connection.request("PING").kind, "PONG")
                 connection.close()
             with wire.connect(server) as connection:
-                counters = {counter.name: counter.value
-                            for counter in connection.request("STAT").header.counters}
+                counters = session.stat(connection)
             self.assertEqual(counters["connections_refused"], 0)
             self.assertEqual(counters["protocol_errors"], 0)
             self.assertNotIn("level=warn", server.log())

@@ -8,8 +8,7 @@ import unittest
 from support import daemon, session, wire, workers
 
 
-# A sanitizer makes each round ten times as long.
-ROUNDS = 50 if daemon.sanitized() else 150
+ROUNDS = 150
 
 
 class Crowd(unittest.TestCase):

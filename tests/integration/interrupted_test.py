@@ -64,47 +64,49 @@ class Interrupted(unittest.TestCase):
             survivor.tell()
             mine = int(survivor.finish()[-1].split()[1])
             with session.Session(server, "m") as reader, wire.connect(server) as connection:
-                daemon.wait_until(
-                    lambda: {each.name: each.value for each in
-                             connection.request("STAT").header.counters}["connections"] <= 3,
-                    "the end of the victims' connections")
+                daemon.wait_until(lambda: session.stat(connection)["connections"] <= 3,
+                                  "the end of the victims' connections")
                 total = self.check_blocks(reader)
                 self.assertGreater(total, mine)
                 self.assertEqual(session.stat(connection, "m")["pushes_applied"], total)
 
-    def stop_in_a_pull(self, reader, pushers):
-        """Stops the reader between its "begin" and its "end", while others push; the pull's number.
-        Whether it was there shows when nothing has come from it for many pushes."""
-        for attempt in range(30):
-            begin = reader.wait_lines("begin", reader.count("begin") + 1)
+    def stop_in_a_pull(self, connection, reader, pushers):
+        """Stops the reader while the daemon sends it values; the pull's number. That it was there
+        shows in blocks that had to be copied for pushes to go on."""
+        for _ in range(60):
+            begin = session.stat(connection, "m")["bytes_pulled"]
+            part = self.random.uniform(0.05, 0.6) * 4 * LARGE
+            daemon.wait_until(
+                lambda: session.stat(connection, "m")["bytes_pulled"] > begin + part, "a pull")
             reader.process.send_signal(signal.SIGSTOP)
             daemon.wait_until(lambda: state_of(reader.process) == "T", "a stopped reader")
+            copies = session.stat(connection)["block_copies"]
             for pusher in pushers:
                 pusher.wait_lines("pushed", pusher.count("pushed") + 5)
-            if reader.lines[-1].startswith("begin"):
+            if session.stat(connection)["block_copies"] > copies:
+                self.assertRegex(reader.lines[-1], "^begin")
                 return reader.lines[-1].split()[1]
             reader.process.send_signal(signal.SIGCONT)
-        raise AssertionError(f"never stopped in a pull in {attempt} times; {begin}")
+        raise AssertionError("the reader was never stopped in a pull")
 
     def test_a_reader_stopped_in_a_pull_holds_nobody_and_finds_whole_blocks(self):
         with daemon.Daemon("--shards", "2") as server:
             pushers = [self.start(server, LARGE, "push") for _ in range(2)]
             reader = self.start(server, LARGE, "pull")
-            for _ in range(2):
-                number = self.stop_in_a_pull(reader, pushers)
-                reader.process.send_signal(signal.SIGCONT)
-                reader.wait_lines(f"end {number}$")
-            for worker in [reader, *pushers]:
-                worker.tell()
-            applied = sum(int(worker.finish()[-1].split()[1]) for worker in [reader, *pushers])
-            with session.Session(server, "m") as last, wire.connect(server) as connection:
-                self.assertEqual(self.check_blocks(last), applied)
-                counters = {each.name: each.value
-                            for each in connection.request("STAT").header.counters}
+            with wire.connect(server) as connection:
+                for _ in range(2):
+                    number = self.stop_in_a_pull(connection, reader, pushers)
+                    reader.process.send_signal(signal.SIGCONT)
+                    reader.wait_lines(f"end {number}$")
+                for worker in [reader, *pushers]:
+                    worker.tell()
+                applied = sum(int(worker.finish()[-1].split()[1])
+                              for worker in [reader, *pushers])
+                counters = session.stat(connection)
                 print(f"  {counters['block_copies']:.0f} blocks copied, "
                       f"{counters['frames_held']:.0f} frames held", flush=True)
-                # The reader was in the way of pushes indeed.
-                self.assertGreater(counters["block_copies"], 0)
+            with session.Session(server, "m") as last:
+                self.assertEqual(self.check_blocks(last), applied)
 
 
 if __name__ == "__main__":

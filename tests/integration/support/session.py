@@ -129,8 +129,8 @@ class Session:
                 for tensor in range(len(self.definition.tensors))]
 
 
-def stat(connection, model):
-    """The counters of a model as a dict."""
+def stat(connection, model=""):
+    """The counters of a model, or of the daemon, as a dict."""
     answer = connection.request("STAT", model=model)
     if answer.kind != "STATED":
         return {}
