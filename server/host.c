@@ -482,12 +482,12 @@ static void add_counters(struct pd_host *host)
     }
     struct pd_message *last = PD_CONTAINER(host->outgoing.prev, struct pd_message, link);
     if (last->kind == PD_MESSAGE_COUNTED) {
-        last->shard_count.connections = host->count.connections;
-        last->shard_count.connections_refused = host->count.connections_refused;
-        last->shard_count.frames_in = host->count.frames_in;
-        last->shard_count.frames_out = host->count.frames_out;
-        last->shard_count.protocol_errors = host->count.protocol_errors;
-        last->shard_count.held = host->count.held;
+        last->count->shard.connections = host->count.connections;
+        last->count->shard.connections_refused = host->count.connections_refused;
+        last->count->shard.frames_in = host->count.frames_in;
+        last->count->shard.frames_out = host->count.frames_out;
+        last->count->shard.protocol_errors = host->count.protocol_errors;
+        last->count->shard.held = host->count.held;
     }
 }
 

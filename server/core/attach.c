@@ -331,15 +331,31 @@ static void drop_model(struct pd_shard *shard, struct pd_model *model)
     pd_list_push(&shard->dropped, &model->dropped_link);
 }
 
-static void count_tensors(const struct pd_model *model, struct pd_tensor_count *counts,
-                          uint32_t first, uint32_t count)
+/* The place of the first block of this tensor or a later one. */
+static uint32_t first_block_of(const struct pd_model *model, uint32_t tensor)
 {
-    for (uint32_t i = 0; i < model->block_count; i++) {
-        const struct pd_block *block = &model->blocks[i];
-        if (block->tensor < first || block->tensor - first >= count) {
-            continue;
+    uint32_t low = 0;
+    uint32_t high = model->block_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if (model->blocks[middle].tensor < tensor) {
+            low = middle + 1;
+        } else {
+            high = middle;
         }
-        struct pd_tensor_count *tensor = &counts[block->tensor - first];
+    }
+    return low;
+}
+
+/* Looks at the page's blocks only: there may be millions, and pushes wait meanwhile. */
+static void count_tensors(const struct pd_model *model, struct pd_count *count)
+{
+    for (uint32_t i = first_block_of(model, count->first_tensor); i < model->block_count; i++) {
+        const struct pd_block *block = &model->blocks[i];
+        if (block->tensor - count->first_tensor >= count->tensor_count) {
+            break;
+        }
+        struct pd_tensor_count *tensor = &count->tensors[block->tensor - count->first_tensor];
         if (block->version < tensor->version_min) {
             tensor->version_min = block->version;
         }
@@ -350,20 +366,17 @@ static void count_tensors(const struct pd_model *model, struct pd_tensor_count *
     }
 }
 
-/* Control has made room for the tensors' counters in the message. */
+/* Control has made room for the counters in the message. */
 static void count(struct pd_shard *shard, const struct pd_model *model, struct pd_message *message,
                   struct pd_effects *effects)
 {
     message->kind = PD_MESSAGE_COUNTED;
     message->shard = shard->options.shard;
-    message->shard_count.memory_bytes = shard->memory_bytes;
-    message->shard_count.copies = shard->copied;
+    message->count->shard.memory_bytes = shard->memory_bytes;
+    message->count->shard.copies = shard->copied;
     if (model != NULL) {
-        message->model_count = model->count;
-        for (uint32_t i = 0; i < message->tensor_count; i++) {
-            message->tensors[i] = (struct pd_tensor_count){.version_min = UINT64_MAX};
-        }
-        count_tensors(model, message->tensors, message->first_tensor, message->tensor_count);
+        message->count->model = model->count;
+        count_tensors(model, message->count);
     }
     pd_list_push(&effects->to_control, &message->link);
 }

@@ -12,7 +12,7 @@
 static void ask_destroy(struct pd_control_ask *ask)
 {
     pd_message_destroy(ask->request);
-    free(ask->tensors);
+    free(ask->count);
     free(ask);
 }
 
@@ -152,7 +152,7 @@ static struct pd_message *copy_for(const struct pd_message *like, uint32_t shard
     message->link = link;
     message->shard = shard;
     message->hypers = NULL;
-    message->tensors = NULL;
+    message->count = NULL;
     pd_link_init(&message->link);
     if (like->hyper_count > 0) {
         message->hypers = malloc(like->hyper_count * sizeof *like->hypers);
@@ -162,9 +162,9 @@ static struct pd_message *copy_for(const struct pd_message *like, uint32_t shard
         }
         memcpy(message->hypers, like->hypers, like->hyper_count * sizeof *like->hypers);
     }
-    if (like->tensor_count > 0) {
-        message->tensors = calloc(like->tensor_count, sizeof *message->tensors);
-        if (message->tensors == NULL) {
+    if (like->count != NULL) {
+        message->count = pd_count_create(like->count->first_tensor, like->count->tensor_count);
+        if (message->count == NULL) {
             pd_message_destroy(message);
             return NULL;
         }

@@ -121,6 +121,7 @@ void pd_control_stat(struct pd_control *control, const struct pd_control_request
 {
     const Paramd__Stat *stat = (const Paramd__Stat *)request->header;
     struct pd_message like = {.kind = PD_MESSAGE_COUNT};
+    uint32_t tensors = 0;
     if (stat->model[0] != '\0') {
         struct pd_control_model *model = pd_control_find(control, stat->model);
         if (model == NULL) {
@@ -133,20 +134,17 @@ void pd_control_stat(struct pd_control *control, const struct pd_control_request
             return;
         }
         like.model = model->number;
-        like.first_tensor = stat->first_tensor;
-        like.tensor_count = page_of(model->definition, stat->first_tensor);
+        tensors = page_of(model->definition, stat->first_tensor);
     }
-    struct pd_control_ask *ask = pd_control_ask_all(control, &like, request, effects);
+    like.count = pd_count_create(stat->first_tensor, tensors);
+    struct pd_control_ask *ask =
+        like.count != NULL ? pd_control_ask_all(control, &like, request, effects) : NULL;
     if (ask == NULL) {
+        free(like.count);
         no_room(effects, request->conn, request->request_id);
         return;
     }
-    ask->first_tensor = like.first_tensor;
-    ask->tensor_count = like.tensor_count;
-    ask->tensors = calloc((size_t)like.tensor_count + 1, sizeof *ask->tensors);
-    for (uint32_t i = 0; ask->tensors != NULL && i < like.tensor_count; i++) {
-        ask->tensors[i].version_min = UINT64_MAX;
-    }
+    ask->count = like.count;
 }
 
 /* ---- adding up ---- */
@@ -193,10 +191,10 @@ static void count_shard(struct pd_shard_count *sum, const struct pd_shard_count 
 
 void pd_control_count(struct pd_control_ask *ask, const struct pd_message *message)
 {
-    count_shard(&ask->shard_count, &message->shard_count);
-    count_model(&ask->model_count, &message->model_count);
-    for (uint32_t i = 0; ask->tensors != NULL && i < ask->tensor_count; i++) {
-        count_tensor(&ask->tensors[i], &message->tensors[i]);
+    count_shard(&ask->count->shard, &message->count->shard);
+    count_model(&ask->count->model, &message->count->model);
+    for (uint32_t i = 0; i < ask->count->tensor_count; i++) {
+        count_tensor(&ask->count->tensors[i], &message->count->tensors[i]);
     }
 }
 
@@ -205,7 +203,7 @@ void pd_control_count(struct pd_control_ask *ask, const struct pd_message *messa
 static void daemon_counters(const struct pd_control *control, const struct pd_control_ask *ask,
                             struct counters *counters)
 {
-    const struct pd_shard_count *shards = &ask->shard_count;
+    const struct pd_shard_count *shards = &ask->count->shard;
     add(counters, "uptime_seconds", (double)(control->now_us - control->started_us) / 1e6);
     add(counters, "shards", control->options.shards);
     add(counters, "models", control->model_count);
@@ -282,7 +280,7 @@ static void staleness_counters(struct pd_control *control, const struct pd_model
 static void model_counters(struct pd_control *control, const struct pd_control_ask *ask,
                            struct counters *counters)
 {
-    const struct pd_model_count *count = &ask->model_count;
+    const struct pd_model_count *count = &ask->count->model;
     add(counters, "pushes_applied", (double)count->pushes_applied);
     add(counters, "pushes_refused_not_finite", (double)count->pushes_refused_not_finite);
     add(counters, "pushes_refused_stale", (double)count->pushes_refused_stale);
@@ -298,17 +296,17 @@ static void model_counters(struct pd_control *control, const struct pd_control_a
 }
 
 static bool fill_tensors(struct pd_control *control, const struct pd_control_model *model,
-                         const struct pd_control_ask *ask, Paramd__Stated *stated)
+                         const struct pd_count *count, Paramd__Stated *stated)
 {
     Paramd__TensorInfo *infos =
-        pd_arena_take(&control->arena, (ask->tensor_count + 1) * sizeof *infos);
+        pd_arena_take(&control->arena, (count->tensor_count + 1) * sizeof *infos);
     stated->tensors =
-        pd_arena_take(&control->arena, (ask->tensor_count + 1) * sizeof *stated->tensors);
-    if (infos == NULL || stated->tensors == NULL || ask->tensors == NULL) {
+        pd_arena_take(&control->arena, (count->tensor_count + 1) * sizeof *stated->tensors);
+    if (infos == NULL || stated->tensors == NULL) {
         return false;
     }
-    for (uint32_t i = 0; i < ask->tensor_count; i++) {
-        struct pd_tensor_def *def = &model->definition->tensors[ask->first_tensor + i];
+    for (uint32_t i = 0; i < count->tensor_count; i++) {
+        struct pd_tensor_def *def = &model->definition->tensors[count->first_tensor + i];
         Paramd__TensorInfo *info = &infos[i];
         paramd__tensor_info__init(info);
         info->name = def->name;
@@ -316,13 +314,13 @@ static bool fill_tensors(struct pd_control *control, const struct pd_control_mod
         info->n_shape = def->rank;
         info->group = model->definition->groups[def->group].name;
         info->blocks = def->blocks;
-        info->version_min = ask->tensors[i].version_min;
-        info->version_max = ask->tensors[i].version_max;
-        info->version_sum = ask->tensors[i].version_sum;
+        info->version_min = count->tensors[i].version_min;
+        info->version_max = count->tensors[i].version_max;
+        info->version_sum = count->tensors[i].version_sum;
         stated->tensors[i] = info;
     }
-    stated->n_tensors = ask->tensor_count;
-    stated->more = ask->first_tensor + ask->tensor_count < model->definition->tensor_count;
+    stated->n_tensors = count->tensor_count;
+    stated->more = count->first_tensor + count->tensor_count < model->definition->tensor_count;
     return true;
 }
 
@@ -332,7 +330,7 @@ static bool fill_model(struct pd_control *control, const struct pd_control_model
                        struct counters *counters)
 {
     size_t groups = model->definition->group_count;
-    if (ask->first_tensor != 0) {
+    if (ask->count->first_tensor != 0) {
         return true;
     }
     model_counters(control, ask, counters);
@@ -369,7 +367,7 @@ void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
         describe(model, &info);
         stated.model = &info;
         made = fill_model(control, model, ask, &stated, &counters) &&
-               fill_tensors(control, model, ask, &stated);
+               fill_tensors(control, model, ask->count, &stated);
     }
     if (!made) {
         no_room(effects, ask->conn, ask->request_id);

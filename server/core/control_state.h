@@ -71,11 +71,7 @@ struct pd_control_ask {
     struct pd_message *request; /* who wants to know; NULL: nobody */
     struct pd_conn_id conn;
     uint64_t request_id;
-    uint32_t tensor_count; /* COUNT */
-    uint32_t first_tensor;
-    struct pd_tensor_count *tensors;
-    struct pd_model_count model_count;
-    struct pd_shard_count shard_count;
+    struct pd_count *count; /* COUNT: the sum of all shards */
     UT_hash_handle by_number;
 };
 

@@ -1,4 +1,4 @@
-/* Making and freeing messages. */
+/* Making and freeing messages and what they carry. */
 #include "server/core/message.h"
 
 #include <stdlib.h>
@@ -14,6 +14,20 @@ struct pd_message *pd_message_create(enum pd_message_kind kind, uint32_t shard)
     return message;
 }
 
+struct pd_count *pd_count_create(uint32_t first_tensor, uint32_t tensor_count)
+{
+    struct pd_count *count = calloc(1, sizeof *count + tensor_count * sizeof count->tensors[0]);
+    if (count == NULL) {
+        return NULL;
+    }
+    count->first_tensor = first_tensor;
+    count->tensor_count = tensor_count;
+    for (uint32_t i = 0; i < tensor_count; i++) {
+        count->tensors[i].version_min = UINT64_MAX;
+    }
+    return count;
+}
+
 void pd_message_destroy(struct pd_message *message)
 {
     if (message == NULL) {
@@ -22,6 +36,6 @@ void pd_message_destroy(struct pd_message *message)
     free(message->header);
     free(message->bytes);
     free(message->hypers);
-    free(message->tensors);
+    free(message->count);
     free(message);
 }

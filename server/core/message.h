@@ -83,6 +83,18 @@ struct pd_shard_count {
     uint64_t memory_bytes;
 };
 
+/* What a shard has counted: of one model, of itself, and of one page of the model's tensors. */
+struct pd_count {
+    struct pd_model_count model;
+    struct pd_shard_count shard;
+    uint32_t first_tensor;
+    uint32_t tensor_count;
+    struct pd_tensor_count tensors[];
+};
+
+/* NULL without memory. All zeros, but no tensor has a least version. */
+struct pd_count *pd_count_create(uint32_t first_tensor, uint32_t tensor_count);
+
 struct pd_message {
     struct pd_link link;
     enum pd_message_kind kind;
@@ -115,13 +127,8 @@ struct pd_message {
     size_t hyper_count;
     uint32_t group;
 
-    /* COUNT: this page of tensors (count 0: none), with room for their counters. COUNTED: filled
-     * in. */
-    uint32_t first_tensor;
-    uint32_t tensor_count;
-    struct pd_tensor_count *tensors;
-    struct pd_model_count model_count;
-    struct pd_shard_count shard_count;
+    /* COUNT: of these tensors, to be filled in. COUNTED: filled in. */
+    struct pd_count *count;
 };
 
 /* Zeroed but for kind and shard. NULL when the process has no memory. */
