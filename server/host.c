@@ -31,6 +31,7 @@ enum paramd_status pd_host_create(const struct pd_host_options *options, struct 
         .shard = options->shard,
         .shards = options->shards,
         .copies_max = options->copies_max,
+        .push_ids_max = options->push_ids_max,
         .lease_us = options->lease_us,
         .retention_us = options->retention_us,
         .memory = options->memory,

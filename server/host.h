@@ -23,6 +23,7 @@ struct pd_host_options {
     uint32_t connections_max; /* of this shard */
     uint64_t in_flight_max;   /* bytes of payloads that are arriving, of this shard */
     uint64_t copies_max;      /* bytes of copies for slow readers, of this shard */
+    uint64_t push_ids_max;    /* bytes of push ids that are remembered, of this shard */
     uint64_t lease_us;
     uint64_t retention_us;
     enum pd_payload_sum_mode payload_sum;

@@ -35,8 +35,9 @@ enum { MODELS_MAX = 1024, SESSIONS_MAX = 65536 };
 enum { WAITING_SHARE = 8, WAITING_MIN = 16, WAITING_MAX = 1024 };
 enum { OWN_DESCRIPTORS = 64, SHARD_DESCRIPTORS = 8 };
 
-/* Shares of the memory limit, for all shards together. */
-enum { IN_FLIGHT_SHARE = 4, COPIES_SHARE = 16 };
+/* Shares of the memory limit, for all shards together: what comes on top of weights and moments
+ * stays below the fifth of the machine that the limit's default leaves. */
+enum { IN_FLIGHT_SHARE = 16, COPIES_SHARE = 16, PUSH_IDS_SHARE = 16 };
 enum { SHARD_BUFFER_MIN_BYTES = 8 * 1024 * 1024 };
 
 enum { SIGNALS = 2, TEXT_BYTES = 512 };
@@ -302,6 +303,7 @@ static enum paramd_status start_shards(struct node *node)
         .connections_max = node->connections_max,
         .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
         .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .push_ids_max = larger(share / PUSH_IDS_SHARE, SHARD_BUFFER_MIN_BYTES),
         .lease_us = config->lease_us,
         .retention_us = config->retention_us,
         .payload_sum = config->payload_sum,

@@ -164,14 +164,15 @@ static void end_session(struct pd_model *model, struct pd_session *session)
 }
 
 /* Finds or makes the session; NULL without memory. */
-static struct pd_session *open_session(struct pd_model *model, const struct pd_session_key *key)
+static struct pd_session *open_session(struct pd_shard *shard, struct pd_model *model,
+                                       const struct pd_session_key *key)
 {
     struct pd_session *session = find_session(model, key);
     if (session != NULL) {
         session->key.nonce = key->nonce;
         return session;
     }
-    session = pd_session_create(model, key);
+    session = pd_session_create(model, key, shard->options.shards, &shard->push_ids_room);
     if (session == NULL) {
         return NULL;
     }
@@ -224,8 +225,8 @@ static bool attach(struct pd_shard *shard, struct pd_peer *peer, struct pd_sessi
     return true;
 }
 
-static void reply_attached(struct pd_session *session, uint64_t request_id,
-                           struct pd_effects *effects)
+static void reply_attached(const struct pd_shard *shard, const struct pd_session *session,
+                           uint64_t request_id, struct pd_effects *effects)
 {
     const struct pd_model *model = session->model;
     Paramd__Attached *attached = pd_arena_take(effects->arena, sizeof *attached);
@@ -243,7 +244,7 @@ static void reply_attached(struct pd_session *session, uint64_t request_id,
     attached->slot = slots;
     attached->push_id = ids;
     size_t count = 0;
-    for (uint32_t slot = 0; slot < PD_SLOTS; slot++) {
+    for (uint32_t slot = shard->options.shard; slot < PD_SLOTS; slot += shard->options.shards) {
         const struct pd_slot_ids *of_slot = pd_session_ids(session, slot);
         if (of_slot != NULL && of_slot->last > 0) {
             slots[count] = slot;
@@ -274,14 +275,14 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
                        "for each session");
         return;
     }
-    struct pd_session *session = open_session(model, &message->session);
+    struct pd_session *session = open_session(shard, model, &message->session);
     if (session == NULL || !attach(shard, event->peer, session)) {
         pd_reply_error(effects, message->request_id, PARAMD_BUSY,
                        "no memory for this session, or 64 models on one connection already");
         return;
     }
     session->seen = true;
-    reply_attached(session, message->request_id, effects);
+    reply_attached(shard, session, message->request_id, effects);
 }
 
 /* ---- from control ---- */

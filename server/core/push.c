@@ -6,6 +6,9 @@
 #include "proto/slot.h"
 #include "server/core/shard_state.h"
 
+static const char no_room[] = "no room for what has to be kept with a push: send this again later; "
+                              "if it goes on, end sessions that are over, or raise --memory-max";
+
 /* The arrays of an ACK while it is made. */
 struct answer {
     Paramd__Ack *ack;
@@ -202,8 +205,7 @@ static bool admit(struct pd_shard *shard, const struct pd_event *event, const Pa
         return false;
     }
     if (status != PARAMD_OK) {
-        pd_reply_error(effects, push->request_id, status,
-                       "no memory for the bookkeeping of this push: send it again later");
+        pd_reply_error(effects, push->request_id, status, no_room);
         return false;
     }
     return true;
@@ -263,8 +265,7 @@ void pd_shard_skip(struct pd_shard *shard, const struct pd_event *event, struct 
     }
     Paramd__Skipped *skipped = pd_arena_take(effects->arena, sizeof *skipped);
     if (skipped == NULL || !pd_session_reserve(attachment->session, skip->slot)) {
-        pd_reply_error(effects, skip->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                       "no memory for the bookkeeping of this SKIP: send it again later");
+        pd_reply_error(effects, skip->request_id, PARAMD_RESOURCE_EXHAUSTED, no_room);
         return;
     }
     struct pd_slot_ids *ids = pd_session_ids(attachment->session, skip->slot);

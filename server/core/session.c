@@ -1,16 +1,19 @@
-/* Push ids by slot, in pages. */
+/* Push ids by slot, in pages. The slots of a shard, every so many-th one, lie together. */
 #include "server/core/session.h"
 
 #include <stdlib.h>
 
-enum { MASK_BITS = 64 };
+enum { MASK_BITS = 64, PAGE_BYTES = PD_SESSION_PAGE_SLOTS * sizeof(struct pd_slot_ids) };
 
-struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key)
+struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key,
+                                     uint32_t shards, uint64_t *room)
 {
     struct pd_session *session = calloc(1, sizeof *session);
     if (session != NULL) {
         session->key = *key;
         session->model = model;
+        session->shards = shards;
+        session->room = room;
     }
     return session;
 }
@@ -21,6 +24,7 @@ void pd_session_destroy(struct pd_session *session)
         return;
     }
     for (unsigned i = 0; i < PD_SESSION_PAGES; i++) {
+        *session->room += session->pages[i] != NULL ? PAGE_BYTES : 0;
         free(session->pages[i]);
     }
     free(session);
@@ -28,17 +32,19 @@ void pd_session_destroy(struct pd_session *session)
 
 bool pd_session_reserve(struct pd_session *session, uint32_t slot)
 {
-    struct pd_slot_ids **page = &session->pages[slot / PD_SESSION_PAGE_SLOTS];
-    if (*page == NULL) {
-        *page = calloc(PD_SESSION_PAGE_SLOTS, sizeof **page);
+    struct pd_slot_ids **page = &session->pages[slot / session->shards / PD_SESSION_PAGE_SLOTS];
+    if (*page == NULL && *session->room >= PAGE_BYTES) {
+        *page = calloc(1, PAGE_BYTES);
+        *session->room -= *page != NULL ? PAGE_BYTES : 0;
     }
     return *page != NULL;
 }
 
 struct pd_slot_ids *pd_session_ids(const struct pd_session *session, uint32_t slot)
 {
-    struct pd_slot_ids *page = session->pages[slot / PD_SESSION_PAGE_SLOTS];
-    return page != NULL ? &page[slot % PD_SESSION_PAGE_SLOTS] : NULL;
+    uint32_t place = slot / session->shards;
+    struct pd_slot_ids *page = session->pages[place / PD_SESSION_PAGE_SLOTS];
+    return page != NULL ? &page[place % PD_SESSION_PAGE_SLOTS] : NULL;
 }
 
 enum paramd_status pd_slot_ids_look(const struct pd_slot_ids *ids, uint64_t push_id)

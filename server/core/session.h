@@ -23,19 +23,22 @@ struct pd_slot_ids {
 struct pd_session {
     struct pd_session_key key;
     struct pd_model *model;                      /* NULL once it is ended */
-    struct pd_slot_ids *pages[PD_SESSION_PAGES]; /* by slot / 64, made when first needed */
-    uint32_t attachments;                        /* connections that hold it */
-    bool ended;                                  /* forgotten; freed with its last attachment */
-    bool seen;                                   /* had traffic since the last report to control */
-    UT_hash_handle by_bits;                      /* of the model's sessions */
+    struct pd_slot_ids *pages[PD_SESSION_PAGES]; /* of 64 of the shard's slots, made when needed */
+    uint32_t shards;
+    uint64_t *room;         /* the shard's: bytes that pages may still take */
+    uint32_t attachments;   /* connections that hold it */
+    bool ended;             /* forgotten; freed with its last attachment */
+    bool seen;              /* had traffic since the last report to control */
+    UT_hash_handle by_bits; /* of the model's sessions */
 };
 
-/* NULL without memory. */
-struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key);
+/* NULL without memory. room is what all sessions of the shard share. */
+struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key,
+                                     uint32_t shards, uint64_t *room);
 void pd_session_destroy(struct pd_session *session);
 
-/* Makes sure that the slot has a place, so that using an id cannot fail later. False without
- * memory. */
+/* Makes sure that the slot, which is the shard's, has a place, so that using an id cannot fail
+ * later. False without memory or room. */
 bool pd_session_reserve(struct pd_session *session, uint32_t slot);
 
 /* The ids of a slot that was reserved or used; NULL if it never was. */

@@ -27,6 +27,7 @@ enum paramd_status pd_shard_create(const struct pd_shard_options *options,
         return PARAMD_NO_MEMORY;
     }
     shard->options = *options;
+    shard->push_ids_room = options->push_ids_max;
     pd_link_init(&shard->dropped);
     pd_pool_init(&shard->copies, options->copies_max);
     *ret_shard = shard;

@@ -21,7 +21,8 @@
 struct pd_shard_options {
     uint32_t shard;
     uint32_t shards;
-    uint64_t copies_max; /* bytes of copies for readers, and of values on their way out */
+    uint64_t copies_max;   /* bytes of copies for readers, and of values on their way out */
+    uint64_t push_ids_max; /* bytes of the push ids that sessions have used */
     uint64_t lease_us;
     uint64_t retention_us;
     struct pd_memory memory;

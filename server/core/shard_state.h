@@ -48,6 +48,7 @@ struct pd_shard {
     uint64_t seen_us;      /* when sessions with traffic were last told to control */
     uint64_t connected_us; /* and all that have a connection */
     uint64_t memory_bytes;
+    uint64_t push_ids_room;  /* bytes that push ids may still take */
     size_t definition_bytes; /* of CREATEs that have not come whole yet, or are not answered */
     uint64_t copied;         /* blocks that had to be copied for a reader */
     struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */

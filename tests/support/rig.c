@@ -61,6 +61,7 @@ static bool create_parts(struct pd_rig *rig)
             .connections_max = options->connections_max,
             .in_flight_max = options->in_flight_max,
             .copies_max = options->copies_max,
+            .push_ids_max = options->push_ids_max,
             .lease_us = options->lease_us,
             .retention_us = options->retention_us,
             .payload_sum = options->payload_sum,
@@ -88,6 +89,7 @@ struct pd_rig *pd_rig_create(const struct pd_rig_options *options)
     own->connections_max = (uint32_t)or_default(own->connections_max, 1000);
     own->in_flight_max = or_default(own->in_flight_max, 64U << 20);
     own->copies_max = or_default(own->copies_max, 64U << 20);
+    own->push_ids_max = or_default(own->push_ids_max, 64U << 20);
     own->lease_us = or_default(own->lease_us, 30000000);
     own->retention_us = or_default(own->retention_us, UINT64_C(86400000000));
     own->models_max = (uint32_t)or_default(own->models_max, 100);

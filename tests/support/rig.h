@@ -16,6 +16,7 @@ struct pd_rig_options {
     uint32_t connections_max;
     uint64_t in_flight_max;
     uint64_t copies_max;
+    uint64_t push_ids_max;
     uint64_t lease_us;
     uint64_t retention_us;
     uint64_t memory_max;

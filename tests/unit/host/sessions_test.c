@@ -34,11 +34,11 @@ static void push_once(uint64_t block)
     ck_assert_int_eq(ack->status[0], PARAMD_OK);
 }
 
-static void send_goodbye(struct pd_wire *own)
+static void send_goodbye(struct pd_wire *own, const struct pd_worker *of)
 {
     Paramd__Goodbye goodbye = PARAMD__GOODBYE__INIT;
     goodbye.request_id = pd_wire_request_id(own);
-    goodbye.model = worker.model;
+    goodbye.model = of->model;
     pd_send(own, PD_KIND_GOODBYE, &goodbye.base, NULL, 0);
 }
 
@@ -180,7 +180,7 @@ END_TEST
 START_TEST(goodbye_forgets_the_session)
 {
     push_once(0);
-    send_goodbye(wire);
+    send_goodbye(wire, &worker);
     (void)pd_wire_expect(wire, PD_KIND_DONE);
     pd_push_one(wire, &worker, &plan, 0, 0, 1);
     (void)pd_wire_expect_error(wire, PARAMD_SESSION_EXPIRED);
@@ -232,6 +232,33 @@ START_TEST(a_goodbye_that_a_take_over_overtakes_ends_nothing)
 }
 END_TEST
 
+START_TEST(push_ids_have_a_budget_and_come_back_with_their_session)
+{
+    enum { PAGE_BYTES = 1024, SHARDS = 4 };
+    struct pd_rig *narrow =
+        pd_rig_create(&(struct pd_rig_options){.shards = SHARDS, .push_ids_max = PAGE_BYTES});
+    struct pd_wire *first = pd_wire_open(narrow, 1);
+    struct pd_worker own = pd_worker_named(1);
+    pd_join(first, &own, &plan);
+    /* 64 slots of the shard, which are every fourth one, go into one page. */
+    for (uint32_t i = 0; i < 64; i++) {
+        pd_send_skip(first, &own, 1 + SHARDS * i, 1, i + 1);
+        const Paramd__Skipped *skipped = pd_wire_expect(first, PD_KIND_SKIPPED);
+        ck_assert_int_eq(skipped->status, PARAMD_OK);
+        ck_assert_uint_eq(skipped->last, i + 1);
+    }
+    pd_send_skip(first, &own, 1 + SHARDS * 64, 1, 1);
+    (void)pd_wire_expect_error(first, PARAMD_RESOURCE_EXHAUSTED);
+    send_goodbye(first, &own);
+    (void)pd_wire_expect(first, PD_KIND_DONE);
+    (void)pd_attach(first, &own, "m", PARAMD__ATTACH_MODE__NEW);
+    pd_send_skip(first, &own, 1 + SHARDS * 64, 1, 1);
+    ck_assert_int_eq(((const Paramd__Skipped *)pd_wire_expect(first, PD_KIND_SKIPPED))->status,
+                     PARAMD_OK);
+    pd_rig_destroy(narrow);
+}
+END_TEST
+
 START_TEST(requests_need_a_session)
 {
     struct pd_wire *second = pd_wire_open(rig, 0);
@@ -243,7 +270,7 @@ START_TEST(requests_need_a_session)
     (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
     pd_send_skip(second, &worker, 0, 1, 1);
     (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
-    send_goodbye(second);
+    send_goodbye(second, &worker);
     (void)pd_wire_expect_error(second, PARAMD_NOT_ATTACHED);
     worker.model += 5;
     pd_push_one(second, &worker, &plan, 0, 0, 1);
@@ -301,6 +328,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(end, a_session_is_forgotten_when_its_retention_is_over);
     tcase_add_test(end, a_connection_keeps_its_session_without_any_traffic);
     tcase_add_test(end, goodbye_forgets_the_session);
+    tcase_add_test(end, push_ids_have_a_budget_and_come_back_with_their_session);
     tcase_add_test(end, at_the_cap_a_live_session_is_never_evicted);
     suite_add_tcase(suite, end);
     return suite;
