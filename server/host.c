@@ -549,6 +549,20 @@ static uint64_t frame_limit_us(const struct pd_host_conn *conn)
     return FRAME_US + bytes; /* 1 MB/s: a byte each microsecond */
 }
 
+/* Whether the connection reads the frame of values that is going out too slowly for others. */
+static bool slow(const struct pd_host *host, const struct pd_host_conn *conn)
+{
+    uint64_t since = host->now_us - conn->sending_us;
+    return conn->sending && !conn->finished && since > SLOW_AFTER_US &&
+           conn->sent < since * SLOW_BYTES_PER_US;
+}
+
+static bool has_copy(const struct pd_host_conn *conn)
+{
+    return conn->frame.buffer != NULL ||
+           (conn->frame.view != NULL && conn->frame.view->copy != NULL);
+}
+
 static void check_times(struct pd_host *host, struct pd_host_conn *conn)
 {
     uint64_t now = host->now_us;
@@ -568,6 +582,10 @@ static void check_times(struct pd_host *host, struct pd_host_conn *conn)
         host->count.protocol_errors++;
         pd_host_finish(host, conn, "a CREATE did not arrive within its time");
     }
+    if (slow(host, conn) && pd_peer_reads_deleted(&conn->peer, &conn->frame)) {
+        pd_host_finish(host, conn,
+                       "it reads slower than 1 MB/s and keeps a deleted model's memory");
+    }
     if (conn->out_capacity > 0 && conn->out_first == conn->out_end) {
         free(conn->out);
         conn->out = NULL;
@@ -581,16 +599,6 @@ static void check_times(struct pd_host *host, struct pd_host_conn *conn)
     pd_frame_reader_shrink(&conn->reader);
 }
 
-/* Whether the connection reads too slowly what takes room for copies. */
-static bool slow_with_copy(const struct pd_host *host, const struct pd_host_conn *conn)
-{
-    bool copy =
-        conn->frame.buffer != NULL || (conn->frame.view != NULL && conn->frame.view->copy != NULL);
-    uint64_t since = host->now_us - conn->sending_us;
-    return conn->sending && copy && !conn->finished && since > SLOW_AFTER_US &&
-           conn->sent < since * SLOW_BYTES_PER_US;
-}
-
 /* Others wait for room for copies: of those that read too slowly, the one that began first is
  * closed. */
 static void close_slowest(struct pd_host *host)
@@ -599,7 +607,8 @@ static void close_slowest(struct pd_host *host)
     struct pd_link *link = host->all.next;
     for (; link != &host->all; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
-        if (slow_with_copy(host, conn) && (first == NULL || conn->sending_us < first->sending_us)) {
+        if (slow(host, conn) && has_copy(conn) &&
+            (first == NULL || conn->sending_us < first->sending_us)) {
             first = conn;
         }
     }

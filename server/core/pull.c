@@ -373,3 +373,13 @@ void pd_shard_sent(struct pd_shard *shard, const struct pd_event *event, struct 
         effects->room = true;
     }
 }
+
+bool pd_peer_reads_deleted(const struct pd_peer *peer, const struct pd_blocks_frame *frame)
+{
+    bool deleted = frame->view != NULL && frame->view->block->model->dropped;
+    const struct pd_link *link = peer->cursors.next;
+    for (; link != &peer->cursors && !deleted; link = link->next) {
+        deleted = PD_CONTAINER(link, struct pd_cursor, link)->model->dropped;
+    }
+    return deleted;
+}

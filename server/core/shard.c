@@ -408,8 +408,3 @@ void pd_shard_step(struct pd_shard *shard, const struct pd_event *event, struct 
         break;
     }
 }
-
-uint64_t pd_shard_memory_bytes(const struct pd_shard *shard)
-{
-    return shard->memory_bytes;
-}

@@ -131,7 +131,8 @@ void pd_shard_step(struct pd_shard *shard, const struct pd_event *event,
 bool pd_peer_holds(const struct pd_peer *peer, uint64_t model, const struct pd_session_key *key,
                    bool other_nonce);
 
-/* For STAT: counters that the host keeps are added by it. */
-uint64_t pd_shard_memory_bytes(const struct pd_shard *shard);
+/* Whether the connection still has values of a deleted model to send, which keeps the model's
+ * memory: an answer of the peer's, or frame, which may be empty. */
+bool pd_peer_reads_deleted(const struct pd_peer *peer, const struct pd_blocks_frame *frame);
 
 #endif

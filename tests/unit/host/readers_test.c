@@ -227,7 +227,7 @@ START_TEST(a_model_deleted_under_a_reader_gives_its_memory_back_afterwards)
     pd_send_pull(slow, &worker, 0, 1, 0, 0);
     pd_send_delete(wire, "m", 0);
     (void)pd_wire_expect(wire, PD_KIND_DONE);
-    pd_rig_pass(rig, 2000000);
+    pd_rig_pass(rig, 750000); /* too short to count as slow */
     ck_assert_uint_gt(rig->block_bytes, 0);
     push_to(0);
     (void)pd_wire_expect_error(wire, PARAMD_NOT_FOUND);
@@ -236,6 +236,33 @@ START_TEST(a_model_deleted_under_a_reader_gives_its_memory_back_afterwards)
     (void)pd_wire_expect_error(slow, PARAMD_NOT_FOUND);
     pd_rig_pass(rig, 1000000);
     ck_assert_uint_eq(rig->block_bytes, 0);
+}
+END_TEST
+
+START_TEST(who_stops_reading_does_not_keep_a_deleted_model)
+{
+    struct pd_wire *first = slow_reader(2, 0);
+    struct pd_plan other_plan = pd_plan_ledger("other", 100);
+    struct pd_worker other = pd_worker_named(3);
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_join(second, &other, &other_plan);
+    struct pd_wire *third = another(4);
+    (void)pd_attach(third, &other, "other", PARAMD__ATTACH_MODE__RESUME);
+    third->appetite = 1000;
+    pd_send_pull(third, &other, 0, 0, 0, 0); /* small: it is read */
+    third->appetite = 1000;
+    pd_send_pull(third, &worker, 0, 1, 0, 0); /* stops in the middle of this one */
+    pd_send_pull(third, &other, 0, 0, 0, 0);
+    pd_send_delete(wire, "other", 0);
+    (void)pd_wire_expect(wire, PD_KIND_DONE);
+    pd_rig_pass(rig, 3000000);
+    ck_assert_ptr_null(third->conn); /* its third answer was of the deleted model */
+    ck_assert_ptr_nonnull(first->conn);
+    pd_send_delete(wire, "m", 0);
+    (void)pd_wire_expect(wire, PD_KIND_DONE);
+    pd_rig_pass(rig, 3000000);
+    ck_assert_ptr_null(first->conn);
+    ck_assert_double_eq(pd_counter(wire, NULL, "memory_bytes"), 0);
 }
 END_TEST
 
@@ -448,6 +475,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(room, a_reader_that_others_wait_for_is_closed_when_it_is_slow);
     tcase_add_test(room, slow_readers_of_packed_values_are_closed_too);
     tcase_add_test(room, a_reader_that_goes_away_makes_room);
+    tcase_add_test(room, who_stops_reading_does_not_keep_a_deleted_model);
     tcase_add_test(room, a_push_that_waits_while_its_model_is_deleted_is_refused);
     tcase_add_test(room, who_asks_more_than_it_reads_is_not_read_until_it_does);
     tcase_add_test(room, time_in_which_a_connection_is_not_read_does_not_count);
