@@ -78,7 +78,7 @@ static bool make_room(struct pd_control *control, struct pd_control_effects *eff
 }
 
 static struct pd_control_session *add(struct pd_control *control, struct pd_control_model *model,
-                                      const uint8_t *bits)
+                                      const Paramd__Attach *attach)
 {
     struct pd_control_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
@@ -86,7 +86,8 @@ static struct pd_control_session *add(struct pd_control *control, struct pd_cont
     }
     session->id.model = model->number;
     session->connected_us = control->now_us;
-    memcpy(session->id.bits, bits, PD_SESSION_BYTES);
+    session->nonce = attach->nonce;
+    memcpy(session->id.bits, attach->session.data, PD_SESSION_BYTES);
     HASH_ADD(by_id, control->sessions, id, sizeof session->id, session);
     if (session->by_id.tbl == NULL) {
         free(session);
@@ -121,7 +122,7 @@ static struct pd_control_session *admit(struct pd_control *control, struct pd_co
     if (session != NULL) {
         return session;
     }
-    session = make_room(control, effects) ? add(control, model, attach->session.data) : NULL;
+    session = make_room(control, effects) ? add(control, model, attach) : NULL;
     if (session == NULL) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
                          "there are %u sessions, the most this daemon keeps: try again later",
@@ -154,7 +155,7 @@ void pd_control_attach(struct pd_control *control, const struct pd_control_reque
     struct pd_message like = {.kind = PD_MESSAGE_CLOSE_OTHERS, .model = model->number};
     memcpy(like.session.bits, attach->session.data, PD_SESSION_BYTES);
     like.session.nonce = attach->nonce;
-    bool takes_over = session->nonce != 0 && session->nonce != attach->nonce;
+    bool takes_over = session->nonce != attach->nonce;
     struct pd_message *open = pd_message_create(PD_MESSAGE_OPEN_SESSION, request->conn.shard);
     if (open == NULL || (takes_over && !pd_control_tell_all(control, &like, effects))) {
         pd_message_destroy(open);

@@ -9,7 +9,7 @@
 #include "server/core/shard_state.h"
 
 enum {
-    SEEN_EVERY_US = 1000000,       /* or a quarter of the lease */
+    SEEN_EVERY_US = 1000000,       /* or a quarter of the lease or the retention */
     CONNECTED_EVERY_US = 30000000, /* or a quarter of the retention */
     STEP_US = 0                    /* there is more to do: be back at once */
 };
@@ -375,7 +375,8 @@ static bool free_step(struct pd_shard *shard, struct pd_effects *effects)
 
 static void passed(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
 {
-    uint64_t seen_every_us = at_most(SEEN_EVERY_US, shard->options.lease_us / 4);
+    uint64_t shorter_us = at_most(shard->options.lease_us, shard->options.retention_us);
+    uint64_t seen_every_us = at_most(SEEN_EVERY_US, shorter_us / 4);
     bool more = pd_shard_initialise_step(shard, effects);
     more = free_step(shard, effects) || more;
     if (event->now_us - shard->seen_us >= seen_every_us) {

@@ -130,6 +130,21 @@ START_TEST(a_take_over_closes_the_older_connections_of_all_shards)
 }
 END_TEST
 
+START_TEST(a_nonce_of_zero_is_one_like_any_other)
+{
+    struct pd_rig *two = pd_rig_create(&(struct pd_rig_options){.shards = 2});
+    struct pd_wire *old = pd_wire_open(two, 1);
+    struct pd_wire *own = pd_wire_open(two, 0);
+    struct pd_worker twin = worker;
+    worker.nonce = 0;
+    pd_join(old, &worker, &plan);
+    pd_rig_pass(two, LEASE_US + 2000000);
+    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    ck_assert_ptr_null(old->conn);
+    pd_rig_destroy(two);
+}
+END_TEST
+
 START_TEST(a_reconnect_of_the_same_process_replaces_its_older_connection)
 {
     struct pd_wire *second = pd_wire_open(rig, 0);
@@ -174,6 +189,19 @@ START_TEST(a_connection_keeps_its_session_without_any_traffic)
     push_once(0);
     pd_rig_pass(rig, RETENTION_US * 3);
     push_once(0);
+}
+END_TEST
+
+START_TEST(a_retention_shorter_than_the_lease_spares_who_is_connected)
+{
+    struct pd_rig *hasty =
+        pd_rig_create(&(struct pd_rig_options){.lease_us = LEASE_US, .retention_us = 400000});
+    struct pd_wire *own = pd_wire_open(hasty, 0);
+    pd_join(own, &worker, &plan);
+    pd_rig_pass(hasty, 5000000);
+    pd_push_one(own, &worker, &plan, 0, 0, 1);
+    ck_assert_int_eq(((const Paramd__Ack *)pd_wire_expect(own, PD_KIND_ACK))->status[0], PARAMD_OK);
+    pd_rig_destroy(hasty);
 }
 END_TEST
 
@@ -321,12 +349,14 @@ Suite *pd_test_suite(void)
     tcase_add_test(twins, after_the_lease_another_process_takes_the_session_over);
     tcase_add_test(twins, a_take_over_closes_the_older_connections_of_all_shards);
     tcase_add_test(twins, a_goodbye_that_a_take_over_overtakes_ends_nothing);
+    tcase_add_test(twins, a_nonce_of_zero_is_one_like_any_other);
     tcase_add_test(twins, a_reconnect_of_the_same_process_replaces_its_older_connection);
     suite_add_tcase(suite, twins);
     TCase *end = tcase_create("end");
     tcase_add_checked_fixture(end, start, stop);
     tcase_add_test(end, a_session_is_forgotten_when_its_retention_is_over);
     tcase_add_test(end, a_connection_keeps_its_session_without_any_traffic);
+    tcase_add_test(end, a_retention_shorter_than_the_lease_spares_who_is_connected);
     tcase_add_test(end, goodbye_forgets_the_session);
     tcase_add_test(end, push_ids_have_a_budget_and_come_back_with_their_session);
     tcase_add_test(end, at_the_cap_a_live_session_is_never_evicted);
