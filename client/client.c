@@ -152,7 +152,7 @@ int pd_client_finish_call(struct paramd_client *client, struct pd_call *call, ui
 int pd_timeout(struct paramd_client *client, const char *what)
 {
     const char *trouble = pd_client_trouble(client->core);
-    return pd_error_set(PARAMD_TIMEOUT, "%s: no answer in time%s%s", what,
+    return pd_error_set(PARAMD_TIMEOUT, "%s: timed out%s%s", what,
                         trouble[0] != '\0' ? "; lately: " : "", trouble);
 }
 

@@ -118,13 +118,21 @@ static int check_tensors(const struct paramd_definition *definition,
 {
     for (size_t i = 0; i < definition->tensor_count; i++) {
         const struct paramd_tensor *tensor = &definition->tensors[i];
-        if (tensor->name == NULL || tensor->rank > PARAMD_RANK_MAX) {
-            return pd_error_set(PARAMD_INVALID, "tensor %zu has no name, or a rank above %d", i,
-                                PARAMD_RANK_MAX);
+        if (tensor->name == NULL) {
+            return pd_error_set(PARAMD_INVALID, "model %s: tensor %zu has no name",
+                                definition->name, i);
+        }
+        if (tensor->rank > PARAMD_RANK_MAX) {
+            return pd_error_set(PARAMD_INVALID,
+                                "model %s: tensor %s has rank %u: 1 to %d are "
+                                "allowed",
+                                definition->name, tensor->name, tensor->rank, PARAMD_RANK_MAX);
         }
         if (tensor->init == PARAMD_INIT_CLIENT && (initial == NULL || initial[i].weights == NULL)) {
-            return pd_error_set(PARAMD_INVALID, "tensor %s: no first values for it are given",
-                                tensor->name);
+            return pd_error_set(PARAMD_INVALID,
+                                "model %s, tensor %s: no first values are given for it: name an "
+                                "initialiser, or give initial",
+                                definition->name, tensor->name);
         }
     }
     return PARAMD_OK;
@@ -144,7 +152,10 @@ static int check_definition(const struct paramd_definition *definition,
         const struct paramd_group *group = &definition->groups[i];
         if (group->name == NULL || group->optimizer == NULL ||
             !hypers_named(group->hypers, group->hyper_count)) {
-            return pd_error_set(PARAMD_INVALID, "group %zu: a name is missing", i);
+            return pd_error_set(PARAMD_INVALID,
+                                "model %s, group %zu: the name of the group, its optimizer or a "
+                                "hyper-parameter is missing",
+                                definition->name, i);
         }
     }
     return check_tensors(definition, initial);

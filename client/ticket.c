@@ -116,8 +116,9 @@ static int final_status(const struct paramd_ticket *ticket)
     struct paramd_result result;
     pd_op_result(ticket->op, &result);
     if (result.status != PARAMD_OK) {
-        (void)pd_error_set(result.status, "tensor %u, block %llu: %s", (unsigned)result.tensor,
-                           (unsigned long long)result.block, paramd_status_text(result.status));
+        char text[PD_CALL_TEXT_BYTES];
+        pd_op_text(ticket->op, text);
+        (void)pd_error_set(result.status, "%s", text);
     }
     return result.status;
 }

@@ -212,11 +212,13 @@ static bool error(struct pd_link *link, struct pd_request *request, const Paramd
         pd_link_down(link, sentence);
         return false;
     }
-    pd_client_set_trouble(link->client, message->message);
+    if (paramd_status_retryable(status)) { /* others end a call, which says so itself */
+        pd_client_set_trouble(link->client, message->message);
+    }
     if (request->kind == PD_KIND_ATTACH) {
         attach_failed(link, request, status);
     } else if (request->lane != NULL) {
-        pd_answer_data_error(link, request, status);
+        pd_answer_data_error(link, request, status, message->message);
     } else {
         struct pd_call *call = request->call;
         bool wanted = call != NULL && !call->destroyed;
@@ -235,7 +237,7 @@ static bool moved(struct pd_link *link, struct pd_request *request, const Paramd
         return pd_answer_broken(link, "MOVED for a request that names no block");
     }
     if (request != NULL && request->lane != NULL) {
-        pd_answer_data_error(link, request, PARAMD_MOVED);
+        pd_answer_data_error(link, request, PARAMD_MOVED, "");
     } else if (request != NULL) {
         pd_link_request_free(link, request);
     }

@@ -273,8 +273,9 @@ static void return_unit(struct pd_lane *lane, struct pd_unit *unit)
 }
 
 /* The whole frame failed for good: no push id was used, so each one is passed over later. */
-static void fail_unit(struct pd_lane *lane, struct pd_unit *unit, int status)
+static void fail_unit(struct pd_lane *lane, struct pd_unit *unit, int status, const char *text)
 {
+    pd_op_set_text(unit->op, text);
     pd_unit_finish(unit, unit->answered ? unit->status : status);
     if (pd_unit_pushes(unit)) {
         unit->refused = true;
@@ -284,7 +285,8 @@ static void fail_unit(struct pd_lane *lane, struct pd_unit *unit, int status)
     }
 }
 
-void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status)
+void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status,
+                          const char *text)
 {
     struct pd_lane *lane = request->lane;
     bool skip = request->kind == PD_KIND_SKIP;
@@ -303,7 +305,7 @@ void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int 
         if (again) {
             return_unit(lane, request->units.head);
         } else {
-            fail_unit(lane, request->units.head, status);
+            fail_unit(lane, request->units.head, status, text);
         }
     }
     pd_units_move_front(&lane->ready, &lane->taken_others);

@@ -70,7 +70,7 @@ struct pd_call *pd_call_start(struct pd_client *client, struct pd_client_session
     if (session != NULL) {
         session->lanes[0].wanted = true;
         if (session->gone != PARAMD_OK) {
-            pd_call_finish(call, session->gone, paramd_status_text(session->gone));
+            pd_call_finish(call, session->gone, pd_gone_text(session->gone));
         }
     }
     return call;
@@ -168,7 +168,7 @@ void pd_call_requeue(struct pd_call *call)
     call->repeated = true;
     forget_answer(call);
     if (call->session != NULL && call->session->gone != PARAMD_OK) {
-        pd_call_finish(call, call->session->gone, paramd_status_text(call->session->gone));
+        pd_call_finish(call, call->session->gone, pd_gone_text(call->session->gone));
     }
 }
 

@@ -82,6 +82,12 @@ void pd_client_set_trouble(struct pd_client *client, const char *text)
 
 const char *pd_client_trouble(const struct pd_client *client)
 {
+    if (client->trouble[0] == '\0' && client->links[0]->state == PD_LINK_CONNECTING) {
+        return "still connecting";
+    }
+    if (client->trouble[0] == '\0' && client->links[0]->state == PD_LINK_GREETING) {
+        return "connected, but HELLO is not answered: is it paramd that listens there?";
+    }
     return client->trouble;
 }
 

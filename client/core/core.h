@@ -130,6 +130,8 @@ int pd_op_start(struct pd_client_session *session, enum pd_op_kind kind,
 bool pd_op_finished(const struct pd_op *op);
 /* While it is not finished: status PARAMD_PENDING and what is known so far. */
 void pd_op_result(const struct pd_op *op, struct paramd_result *ret_result);
+/* The sentence about its first bad block. The op is finished, its status not PARAMD_OK. */
+void pd_op_text(const struct pd_op *op, char text[PD_CALL_TEXT_BYTES]);
 /* From here on the buffers are not touched. The op is finished once every sent push is answered. */
 void pd_op_cancel(struct pd_op *op);
 /* Finishes what is left of a cancelled op as UNKNOWN. The session goes on to clear up its push ids.

@@ -52,7 +52,7 @@ struct pd_join *pd_join_create(struct pd_client *client, const struct pd_join_op
     join->status = PARAMD_PENDING;
     join->poll_us = POLL_US_MIN;
     (void)snprintf(join->model, sizeof join->model, "%s", options->model);
-    (void)snprintf(join->text, sizeof join->text, "no answer about model %s yet", join->model);
+    (void)snprintf(join->text, sizeof join->text, "joining model %s", join->model);
     DL_APPEND(client->joins, join);
     return join;
 }
@@ -266,7 +266,7 @@ static bool session_alive(struct pd_join *join)
         drop_session(join);
         ask_later(join, "it was deleted while it was being joined");
     } else {
-        fail(join, gone, paramd_status_text(gone));
+        fail(join, gone, pd_gone_text(gone));
     }
     return false;
 }

@@ -2,6 +2,7 @@
  * finished, cancelled. */
 #include "client/core/state.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -132,6 +133,7 @@ static void op_free(struct pd_op *op)
     }
     free(op->entries);
     free(op->units);
+    free(op->text);
     free(op);
 }
 
@@ -249,7 +251,7 @@ static int check_call(struct pd_client_session *session, enum pd_op_kind kind,
 {
     if (session->gone != PARAMD_OK) {
         (void)snprintf(text, PD_CALL_TEXT_BYTES, "model %s: %s", session->definition->name,
-                       paramd_status_text(session->gone));
+                       pd_gone_text(session->gone));
         return session->gone;
     }
     if (session->client->tickets >= PD_TICKETS_MAX) {
@@ -257,10 +259,18 @@ static int check_call(struct pd_client_session *session, enum pd_op_kind kind,
                        PD_TICKETS_MAX);
         return PARAMD_BUSY;
     }
-    if (count == 0 || !pd_dtype_valid((uint32_t)call->dtype)) {
-        (void)snprintf(text, PD_CALL_TEXT_BYTES, "%s",
-                       count == 0 ? "the call names no tensor"
-                                  : "the dtype is none of f32, bf16, f16");
+    const char *wrong = NULL;
+    if (count == 0) {
+        wrong = "the call names no tensor";
+    } else if (!pd_dtype_valid((uint32_t)call->dtype)) {
+        wrong = "the dtype is none of f32, bf16, f16";
+    } else if (!isfinite(call->scale)) {
+        wrong = "the scale is not finite";
+    } else if (!(isfinite(call->weight) && call->weight >= 0)) {
+        wrong = "the weight is below 0 or not finite";
+    }
+    if (wrong != NULL) {
+        (void)snprintf(text, PD_CALL_TEXT_BYTES, "%s", wrong);
         return PARAMD_INVALID;
     }
     uint64_t mark = ++session->calls_started;
@@ -433,6 +443,28 @@ void pd_op_result(const struct pd_op *op, struct paramd_result *ret_result)
     if (op->open > 0) {
         ret_result->status = PARAMD_PENDING;
     }
+}
+
+void pd_op_set_text(struct pd_op *op, const char *text)
+{
+    if (op->text == NULL && text[0] != '\0') {
+        op->text = strdup(text); /* without memory the status speaks for itself */
+    }
+}
+
+void pd_op_text(const struct pd_op *op, char text[PD_CALL_TEXT_BYTES])
+{
+    const struct paramd_result *result = &op->result;
+    const char *what = op->text != NULL ? op->text : pd_gone_text(result->status);
+    unsigned long long block = result->block;
+    if (op->session == NULL) { /* with it went the names */
+        (void)snprintf(text, PD_CALL_TEXT_BYTES, "tensor %u, block %llu: %s",
+                       (unsigned)result->tensor, block, what);
+        return;
+    }
+    const struct pd_definition *definition = op->session->definition;
+    (void)snprintf(text, PD_CALL_TEXT_BYTES, "model %s, tensor %s, block %llu: %s",
+                   definition->name, definition->tensors[result->tensor].name, block, what);
 }
 
 /* What became of a unit that is cancelled where it is; false: that is only known when its push is

@@ -101,6 +101,19 @@ static void drop_all(struct pd_client_session *session, int status)
     }
 }
 
+const char *pd_gone_text(int status)
+{
+    switch (status) {
+    case PARAMD_NOT_FOUND:
+        return "the model was deleted, or the daemon restarted without it: join anew";
+    case PARAMD_SESSION_EXPIRED:
+        return "the daemon has forgotten this session and its push ids: close the handle and join "
+               "anew";
+    default:
+        return paramd_status_text(status);
+    }
+}
+
 void pd_client_session_end(struct pd_client_session *session, int status)
 {
     if (session->gone != PARAMD_OK) {
@@ -111,7 +124,7 @@ void pd_client_session_end(struct pd_client_session *session, int status)
     struct pd_call *call;
     DL_FOREACH(session->client->calls, call) {
         if (call->session == session && call->state == PD_CALL_QUEUED) {
-            pd_call_finish(call, status, paramd_status_text(status));
+            pd_call_finish(call, status, pd_gone_text(status));
         }
     }
 }

@@ -87,6 +87,7 @@ struct pd_op {
     void (*done)(struct paramd_ticket *ticket, void *arg);
     void *arg;
     void *owner;
+    char *text; /* the daemon's sentence about a frame that failed as a whole; NULL: none */
 };
 
 /* A frame on its way out or waiting for its answer. */
@@ -322,7 +323,9 @@ bool pd_answer_blocks(struct pd_link *link, struct pd_request *request,
                       const Paramd__Blocks *blocks);
 bool pd_answer_skipped(struct pd_link *link, struct pd_request *request,
                        const Paramd__Skipped *skipped);
-void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status);
+/* text: the daemon's sentence about a frame that failed as a whole. */
+void pd_answer_data_error(struct pd_link *link, struct pd_request *request, int status,
+                          const char *text);
 void pd_answer_init_done(struct pd_link *link, struct pd_request *request);
 
 /* lane.c */
@@ -374,6 +377,8 @@ void pd_unit_finish(struct pd_unit *unit, int status);
 void pd_unit_leave(struct pd_unit *unit);
 /* The session is over: tells the op what can be said, and leaves. */
 void pd_unit_drop(struct pd_unit *unit, int status);
+/* Keeps the daemon's sentence about the first frame that failed as a whole. */
+void pd_op_set_text(struct pd_op *op, const char *text);
 /* Queues a started op. */
 void pd_op_submit(struct pd_op *op);
 /* Init ops take paramd_values instead of paramd_io. */
@@ -381,6 +386,8 @@ int pd_op_start_init(struct pd_client_session *session, const struct paramd_valu
                      uint32_t part, struct pd_op **ret_op);
 
 /* session.c */
+/* Why a session is over, and what to do; of any other status its own sentence. */
+const char *pd_gone_text(int status);
 struct pd_client_session *pd_client_session_create(struct pd_client *client,
                                                    struct pd_definition *definition);
 void pd_client_session_end(struct pd_client_session *session, int status);

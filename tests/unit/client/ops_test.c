@@ -329,6 +329,10 @@ START_TEST(what_a_call_must_not_say_is_refused_with_a_sentence)
     ck_assert_int_eq(pd_op_start(session, PD_OP_PUSH, twice, 0, &call, &op, text), PARAMD_INVALID);
     call.dtype = (enum paramd_dtype)3;
     ck_assert_int_eq(pd_op_start(session, PD_OP_PUSH, twice, 1, &call, &op, text), PARAMD_INVALID);
+    call = (struct paramd_call){.scale = NAN};
+    ck_assert_int_eq(pd_op_start(session, PD_OP_PUSH, twice, 1, &call, &op, text), PARAMD_INVALID);
+    call = (struct paramd_call){.weight = -1};
+    ck_assert_int_eq(pd_op_start(session, PD_OP_PUSH, twice, 1, &call, &op, text), PARAMD_INVALID);
     ck_assert_ptr_null(op);
     world_deinit(&world);
 }
