@@ -395,14 +395,9 @@ static void drop(struct pd_shard *shard, struct pd_model *model, struct pd_messa
 {
     if (model != NULL) {
         drop_model(shard, model);
-    } else {
-        /* It could not be made here, so there is nothing to give back. */
-        struct pd_message *freed = pd_tell(shard, effects, PD_MESSAGE_FREED);
-        if (freed != NULL) {
-            freed->model = message->model;
-        }
     }
-    took(shard, message, PARAMD_OK, effects);
+    /* One that could not be made here has nothing to give back: there will be no FREED. */
+    took(shard, message, model != NULL ? PARAMD_OK : PARAMD_NOT_FOUND, effects);
 }
 
 static void restart(struct pd_shard *shard, struct pd_model *model, struct pd_message *message,

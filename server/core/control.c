@@ -279,6 +279,9 @@ static void answered(struct pd_control *control, const struct pd_message *messag
     if (message->kind == PD_MESSAGE_COUNTED) {
         pd_control_count(ask, message);
     }
+    if (ask->kind == PD_MESSAGE_DROP_MODEL && message->status == PARAMD_NOT_FOUND) {
+        pd_control_freed(control, message);
+    }
     if (--ask->waiting > 0) {
         return;
     }

@@ -222,7 +222,8 @@ static void join(struct pd_control *control, struct pd_control_model *model,
                  const struct pd_control_request *request, const struct pd_session_key *asker,
                  struct pd_control_effects *effects)
 {
-    if (model->state == PD_MODEL_CREATING || model->state == PD_MODEL_RESTARTING) {
+    if (model->state == PD_MODEL_CREATING || model->state == PD_MODEL_FAILED ||
+        model->state == PD_MODEL_RESTARTING) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
                          "the model is being made: ask again in a moment");
         return;
@@ -403,10 +404,12 @@ void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
         return;
     }
     if (ask->status != PARAMD_OK) {
-        (void)drop(control, model, NULL, effects);
+        model->state = PD_MODEL_FAILED;
         pd_control_error(effects, ask->conn, ask->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "the machine has no memory for the %llu bytes of model %.100s",
+                         "the machine has no memory for the %llu bytes of model %.100s: lower "
+                         "--memory-max to what it has, or delete a model",
                          (unsigned long long)model->bytes, model->definition->name);
+        (void)drop(control, model, NULL, effects);
         return;
     }
     if (model->state == PD_MODEL_CREATING) {
@@ -434,10 +437,13 @@ static void tell_ready(struct pd_control *control, struct pd_control_model *mode
 
 void pd_control_remind(struct pd_control *control, struct pd_control_effects *effects)
 {
-    struct pd_control_model *model = control->models;
-    for (; model != NULL; model = model->by_name.next) {
+    struct pd_control_model *model;
+    struct pd_control_model *next;
+    HASH_ITER(by_name, control->models, model, next) {
         if (model->state == PD_MODEL_READY && !model->ready_told) {
             tell_ready(control, model, effects);
+        } else if (model->state == PD_MODEL_FAILED) {
+            (void)drop(control, model, NULL, effects);
         }
     }
 }

@@ -12,6 +12,7 @@
 
 enum pd_model_state {
     PD_MODEL_CREATING,     /* shards are taking memory */
+    PD_MODEL_FAILED,       /* a shard had none: dropped as soon as there is memory to say so */
     PD_MODEL_INITIALISING, /* waits for first values */
     PD_MODEL_RESTARTING,   /* shards are dropping the values of an attempt that is over */
     PD_MODEL_READY,
@@ -142,7 +143,7 @@ void pd_control_restarted(struct pd_control *control, struct pd_control_ask *ask
                           struct pd_control_effects *effects);
 void pd_control_initialised(struct pd_control *control, const struct pd_message *message,
                             struct pd_control_effects *effects);
-/* Tells shards that a model is ready where there was no memory for it before. */
+/* Tells shards that a model is ready, or failed, where there was no memory for it before. */
 void pd_control_remind(struct pd_control *control, struct pd_control_effects *effects);
 void pd_control_set(struct pd_control *control, const struct pd_control_request *request,
                     struct pd_control_effects *effects);

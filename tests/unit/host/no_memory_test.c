@@ -6,7 +6,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/worker.h"
 
-enum { SHARDS = 2, K_MAX = 320, AT_ONCE = 8 };
+enum { SHARDS = 2, K_MAX = 320, AT_ONCE = 8, MODEL_BYTES = 2 * 8192 * 4 };
 
 static struct pd_rig *rig;
 static struct pd_worker worker;
@@ -131,21 +131,24 @@ static void expect_all_well(void)
     ck_assert_double_eq(pd_counter(wires[0], NULL, "models"), 0);
 }
 
-/* True if there was a k-th allocation to fail. */
-static bool run(unsigned k)
+/* True if there was a k-th allocation to fail. full: while there is no memory for blocks. */
+static bool run(unsigned k, bool full)
 {
-    rig = pd_rig_create(&(struct pd_rig_options){.shards = SHARDS, .memory_max = 1 << 20});
+    rig = pd_rig_create(&(struct pd_rig_options){.shards = SHARDS, .memory_max = MODEL_BYTES});
     worker = pd_worker_named(1);
     plan = pd_plan_ledger("m", 8192); /* two blocks, large enough to be sent from their place */
     plan.block_elements = 4096;
     plan.tensor[0].init = PARAMD__INITIALISER__CLIENT;
     plan.group[0].optimizer = "momentum";
+    size_t block_bytes_max = rig->block_bytes_max;
+    rig->block_bytes_max = full ? 0 : block_bytes_max;
     rig->inside = pd_allocations_inside;
     pd_allocations_fail(k);
     scenario();
     bool reached = pd_allocations_failed();
     pd_allocations_fail(0);
     rig->inside = NULL;
+    rig->block_bytes_max = block_bytes_max;
     expect_all_well();
     pd_rig_destroy(rig);
     return reached;
@@ -155,14 +158,23 @@ static bool run(unsigned k)
 START_TEST(whatever_allocation_fails_nothing_breaks)
 {
     for (unsigned k = 1; k <= AT_ONCE; k++) {
-        (void)run((unsigned)_i * AT_ONCE + k);
+        (void)run((unsigned)_i * AT_ONCE + k, false);
+    }
+}
+END_TEST
+
+START_TEST(nor_on_a_machine_without_memory_for_blocks)
+{
+    for (unsigned k = 1; k <= AT_ONCE; k++) {
+        (void)run((unsigned)_i * AT_ONCE + k, true);
     }
 }
 END_TEST
 
 START_TEST(there_are_no_more_allocations_than_were_tried)
 {
-    ck_assert(!run(K_MAX));
+    ck_assert(!run(K_MAX, false));
+    ck_assert(!run(K_MAX, true));
 }
 END_TEST
 
@@ -171,6 +183,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("no_memory");
     TCase *fail = tcase_create("fail");
     tcase_add_loop_test(fail, whatever_allocation_fails_nothing_breaks, 0, K_MAX / AT_ONCE);
+    tcase_add_loop_test(fail, nor_on_a_machine_without_memory_for_blocks, 0, K_MAX / AT_ONCE);
     tcase_add_test(fail, there_are_no_more_allocations_than_were_tried);
     suite_add_tcase(suite, fail);
     return suite;
