@@ -6,8 +6,6 @@
 #include "server/base/assert.h"
 #include "server/core/shard_state.h"
 
-enum { ATTACHMENTS_MAX = 64 }; /* models that one connection may use at a time */
-
 /* ---- to control ---- */
 
 static uint8_t *copy_of(const uint8_t *bytes, size_t count)
@@ -208,7 +206,7 @@ static bool attach(struct pd_shard *shard, struct pd_peer *peer, struct pd_sessi
     if (place != NULL) {
         pd_session_detach(shard, place->session);
     } else {
-        if (peer->attachment_count == ATTACHMENTS_MAX) {
+        if (peer->attachment_count == PD_ATTACHMENTS_MAX) {
             return false;
         }
         struct pd_attachment *attachments =
@@ -278,7 +276,8 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
     struct pd_session *session = open_session(shard, model, &message->session);
     if (session == NULL || !attach(shard, event->peer, session)) {
         pd_reply_error(effects, message->request_id, PARAMD_BUSY,
-                       "no memory for this session, or 64 models on one connection already");
+                       "no memory for this session, or this connection uses 64 models already: "
+                       "open another one, or try again later");
         return;
     }
     session->seen = true;

@@ -240,6 +240,9 @@ static const char *find_fault(const struct pd_event *event)
     if (!peer->greeted && kind != PD_KIND_HELLO) {
         return "the first frame is not HELLO";
     }
+    if (pd_request_id(event->header) == 0) {
+        return "a request whose id is 0: ids begin with 1";
+    }
     if (peer->definition != NULL && kind != PD_KIND_CREATE) {
         return "another frame came between the frames of a CREATE";
     }

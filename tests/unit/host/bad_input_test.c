@@ -154,6 +154,7 @@ static const struct raw raws[] = {
      .payload_count = 1},
     {"PING that goes on", PARAMD_PROTOCOL, CLOSED, .kind = 22, HEADER("\x08\x05"),
      .flags = PD_FRAME_MORE},
+    {"PING with request id 0", PARAMD_PROTOCOL, CLOSED, .kind = 22, HEADER("\x08\x00")},
     {"an empty CREATE", PARAMD_INVALID, ANSWERED, .kind = 3, HEADER("\x08\x05")},
     {"an empty ATTACH", PARAMD_NOT_FOUND, ANSWERED, .kind = 5, HEADER("\x08\x05")},
     {"an empty INIT", PARAMD_NOT_FOUND, ANSWERED, .kind = 7, HEADER("\x08\x05")},
