@@ -1,24 +1,32 @@
-/* paramd.h: train through a paramd daemon from C, or from any language that can call C.
- *
- * A worker in short (client/examples has whole ones):
+/* paramd.h: train through a paramd daemon from C, or from any language that can call C. */
+/* clang-format off */
+/* A worker in short (client/examples has whole ones):
  *
  *     struct paramd_client *client;
  *     struct paramd_model *model;
  *     struct paramd_hyper lr = {.name = "lr", .number = 1e-3};
- *     struct paramd_group group = {.name = "all", .optimizer = "adam", .hypers = &lr, .hyper_count
- * = 1}; struct paramd_tensor w = {.name = "w", .rank = 2, .shape = {10, 784}, .init =
- * PARAMD_INIT_NORMAL, .b = 0.01}; struct paramd_definition definition = { .name = "demo", .groups =
- * &group, .group_count = 1, .tensors = &w, .tensor_count = 1}; if (paramd_open(&(struct
- * paramd_options){.address = "127.0.0.1:7700"}, &client) != PARAMD_OK || paramd_join(client,
- * &definition, NULL, 10000, &model) != PARAMD_OK) errx(1, "%s", paramd_error()); struct paramd_io
- * io = {.tensor = 0, .gradient = g, .values = p}; paramd_pull_wait(model, &io, 1, NULL, 10000,
- * NULL); for (int i = 0; i < 1000; i++) { compute_gradient(p, g); if (paramd_push_pull_wait(model,
- * &io, 1, NULL, 10000, NULL) != PARAMD_OK) errx(1, "%s", paramd_error());
+ *     struct paramd_group group = {
+ *         .name = "all", .optimizer = "adam", .hypers = &lr, .hyper_count = 1};
+ *     struct paramd_tensor w = {.name = "w", .rank = 2, .shape = {784, 10},
+ *                               .init = PARAMD_INIT_NORMAL, .b = 0.01};
+ *     struct paramd_definition definition = {.name = "demo", .groups = &group, .group_count = 1,
+ *                                            .tensors = &w, .tensor_count = 1};
+ *     if (paramd_open(NULL, &client) || paramd_join(client, &definition, NULL, 10000, &model))
+ *         errx(1, "%s", paramd_error());
+ *     struct paramd_io io = {.tensor = 0, .gradient = g, .values = p};
+ *     int status = paramd_pull_wait(model, &io, 1, NULL, 10000, NULL);
+ *     for (int step = 0; step < 1000 && status == PARAMD_OK; step++) {
+ *         compute_gradient(p, g);
+ *         status = paramd_push_pull_wait(model, &io, 1, NULL, 10000, NULL);
  *     }
- *     paramd_leave(model, 10000);
+ *     if (status)
+ *         errx(1, "%s", paramd_error());
+ *     if (paramd_leave(model, 10000))
+ *         errx(1, "%s", paramd_error());
  *     paramd_close(client);
- *
- * Threads: every function may be called from any thread, also at the same time on the same handle,
+ */
+/* clang-format on */
+/* Threads: every function may be called from any thread, also at the same time on the same handle,
  * unless its comment says otherwise; of two pushes to one tensor the one called first is applied
  * first. Errors: functions return PARAMD_OK (0) or a negative enum paramd_status, and leave their
  * ret_ arguments alone on failure. paramd_error() has the sentence for a person. The library writes
@@ -62,19 +70,19 @@ PARAMD_API const char *paramd_error(void);
 /* ---- The client ---- */
 
 enum paramd_payload_sum {
-    PARAMD_SUM_AUTO =
-        0, /* checksums over payloads between hosts, none on loopback and Unix sockets */
+    /* Checksums over payloads between hosts, none on loopback and Unix sockets. */
+    PARAMD_SUM_AUTO = 0,
     PARAMD_SUM_ON,
     PARAMD_SUM_OFF
 };
 
 struct paramd_options {
-    const char *address; /* "HOST:PORT", "[IPV6]:PORT" or "unix:PATH"; NULL: PARAMD_ADDRESS of the
-                            environment, or 127.0.0.1:7700 */
-    const char *name;    /* shows in the daemon's log; NULL: the program's pid */
+    /* "HOST:PORT", "[IPV6]:PORT" or "unix:PATH"; NULL: PARAMD_ADDRESS of the environment, or
+     * 127.0.0.1:7700. */
+    const char *address;
+    const char *name; /* shows in the daemon's log; NULL: the program's pid */
     enum paramd_payload_sum payload_sum;
-    bool
-        no_thread; /* no background thread: I/O happens inside blocking calls and paramd_run only */
+    bool no_thread; /* I/O happens inside blocking calls and paramd_run only */
 };
 
 /* Opens a client. Connects in the background: a daemon that is not there yet shows as a timeout of
@@ -85,7 +93,8 @@ PARAMD_CHECK int paramd_open(const struct paramd_options *options,
 
 /* Ends everything: unfinished tickets are cancelled, models closed (their sessions stay in the
  * daemon for its retention time), memory freed. NULL is fine. No other call on the client, its
- * models or tickets may be running or follow. */
+ * models or tickets may be running or follow; not from a done function. A name that is being
+ * resolved is waited for. */
 PARAMD_API void paramd_close(struct paramd_client *client);
 
 /* Without a thread: does I/O for at most timeout_ms, returns early when a ticket finishes.
@@ -144,10 +153,10 @@ struct paramd_definition {
 /* First values of one tensor, row-major f32. */
 struct paramd_values {
     const float *weights;
-    const float
-        *moments[PARAMD_MOMENTS_MAX]; /* optimizer state to continue from, in the optimizer's order;
-                                         NULL: as before the first step */
-    uint64_t step;                    /* updates behind that state */
+    /* Optimizer state to continue from, in the optimizer's order; NULL: as before the first step.
+     */
+    const float *moments[PARAMD_MOMENTS_MAX];
+    uint64_t step; /* updates behind that state */
 };
 
 /* Who the session is. Zeros (or NULL): a new one with a random id. */
@@ -185,10 +194,12 @@ paramd_model_definition(const struct paramd_model *model);
 PARAMD_API long paramd_model_tensor(const struct paramd_model *model, const char *name);
 
 /* Ends the session: the daemon forgets its push ids. Waits for unfinished tickets first; on any
- * answer but PARAMD_TIMEOUT the handle is freed. */
+ * answer but PARAMD_TIMEOUT the handle is freed. No other call on the handle may be running or
+ * follow; its tickets are released as ever. */
 PARAMD_CHECK int paramd_leave(struct paramd_model *model, int timeout_ms);
 
-/* Frees the handle without telling the daemon; unfinished tickets are cancelled. NULL is fine. */
+/* Frees the handle without telling the daemon; unfinished tickets are cancelled. NULL is fine. No
+ * other call on the handle may be running or follow; its tickets are released as ever. */
 PARAMD_API void paramd_model_close(struct paramd_model *model);
 
 /* ---- Push and pull ---- */
@@ -202,19 +213,20 @@ struct paramd_io {
     uint32_t tensor;      /* place in the definition */
     const void *gradient; /* push, push_pull */
     void *values;         /* pull (NULL: moments only), push_pull */
-    void *
-        moments[PARAMD_MOMENTS_MAX]; /* pull: optimizer state too, of the same version; NULL: not */
+    /* pull: optimizer state too, of the same version; NULL: not */
+    void *moments[PARAMD_MOMENTS_MAX];
 };
 
 struct paramd_call {
     enum paramd_dtype dtype; /* of all buffers of the call; the daemon's state is f32 */
     float scale;             /* gradients are multiplied by it; 0: by 1 */
     double weight;           /* samples or tokens behind this push, recorded */
-    bool if_newer; /* pull: leave blocks alone that have not changed since this handle's last pull
-                      or push_pull (of any part): the buffers must still hold what that brought */
-    void (*done)(struct paramd_ticket *ticket,
-                 void *arg); /* called once when finished, on the I/O thread or inside
-  paramd_run and blocking calls; may start calls, must not block or wait */
+    /* pull: leave blocks alone that have not changed since this handle's last pull or push_pull (of
+     * any part): the buffers must still hold what that brought. */
+    bool if_newer;
+    /* Called once when finished, on the I/O thread or inside paramd_run and blocking calls; not for
+     * a ticket that is released before. May start calls, must not block or wait. */
+    void (*done)(struct paramd_ticket *ticket, void *arg);
     void *arg;
 };
 
@@ -232,7 +244,8 @@ struct paramd_result {
 /* Start a call on count tensors; they return at once. entries and call are borrowed for the call
  * (call may be NULL), the buffers for longer, see paramd_io. A tensor may occur once in a call. The
  * ticket must be given to paramd_release. PARAMD_BUSY: 65,536 tickets are unfinished.
- * PARAMD_NOT_FOUND: the model is gone. PARAMD_SESSION_EXPIRED. */
+ * PARAMD_NOT_FOUND: the model is gone. PARAMD_SESSION_EXPIRED. The staleness of a push is
+ * counted from the newest values that this handle had received when it was called. */
 PARAMD_CHECK int paramd_push(struct paramd_model *model, const struct paramd_io *entries,
                              size_t count, const struct paramd_call *call,
                              struct paramd_ticket **ret_ticket);

@@ -3,6 +3,7 @@
 
 #include <err.h>
 #include <getopt.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,6 +47,15 @@ static double number(const char *text, const char *name, double low, double high
     return value;
 }
 
+static unsigned count(const char *text, const char *name, unsigned high)
+{
+    double value = number(text, name, 1, high);
+    if (value > floor(value)) {
+        errx(2, "--%s %s: a whole number", name, text);
+    }
+    return (unsigned)value;
+}
+
 static void set_option(struct settings *settings, int option)
 {
     switch (option) {
@@ -53,10 +63,10 @@ static void set_option(struct settings *settings, int option)
         settings->scratch = optarg;
         break;
     case 'w':
-        settings->workers = (unsigned)number(optarg, "workers", 1, CREW_MAX);
+        settings->workers = count(optarg, "workers", CREW_MAX);
         break;
     case 'n':
-        settings->shards = (unsigned)number(optarg, "shards", 1, 256);
+        settings->shards = count(optarg, "shards", 256);
         break;
     case 'o':
         settings->optimizer = optarg;
