@@ -117,6 +117,7 @@ class FashionTest(unittest.TestCase):
 
     def test_wrong_options_are_named(self):
         for arguments, word in ((["--workers", "0"], "--workers 0"),
+                                (["--workers", "2.5"], "--workers 2.5"),
                                 (["--optimizer", "nosuch"], "nosuch"),
                                 (["--epochs", "many"], "--epochs many")):
             done = self.daemon.run("fashion", "--scratch", self.folder, *arguments)
