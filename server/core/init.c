@@ -7,7 +7,9 @@
 #include "proto/slot.h"
 #include "server/core/shard_state.h"
 
-enum { STEP_ELEMENTS = 1024 * 1024 }; /* of the server's own initialisers: about a millisecond */
+/* Of the server's own initialisers between two looks at the connections: one or two milliseconds. A
+ * normal number takes as long as some thirty others. */
+enum { STEP_COST = 1024 * 1024, NORMAL_COST = 32 };
 
 #define PD_STEP_MAX ((uint64_t)1 << 53)
 
@@ -30,13 +32,15 @@ bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects
     uint64_t done = 0;
     for (struct pd_model *model = shard->models; model != NULL; model = model->by_number.next) {
         while (model->next_start < model->block_count) {
-            if (done >= STEP_ELEMENTS) {
+            if (done >= STEP_COST) {
                 return true;
             }
             struct pd_block *block = &model->blocks[model->next_start++];
-            if (model->definition->tensors[block->tensor].init != PARAMD__INITIALISER__CLIENT) {
+            Paramd__Initialiser init = model->definition->tensors[block->tensor].init;
+            if (init != PARAMD__INITIALISER__CLIENT) {
                 pd_block_initialise(block);
-                done += block->elements;
+                done += (uint64_t)block->elements *
+                        (init == PARAMD__INITIALISER__NORMAL ? NORMAL_COST : 1);
             }
         }
         pd_shard_tell_initialised(shard, model, effects);

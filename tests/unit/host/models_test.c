@@ -433,6 +433,25 @@ START_TEST(the_servers_own_values_are_the_same_on_any_number_of_shards)
 }
 END_TEST
 
+START_TEST(many_first_values_are_made_in_steps_between_which_others_are_served)
+{
+    enum { BLOCKS = 5, BLOCK_ELEMENTS = 65536 };
+    struct pd_rig *one = pd_rig_create(NULL);
+    struct pd_wire *own = pd_wire_open(one, 0);
+    struct pd_plan many = pd_plan_ledger("many", BLOCKS * BLOCK_ELEMENTS);
+    many.block_elements = BLOCK_ELEMENTS;
+    many.tensor[0].init = PARAMD__INITIALISER__NORMAL;
+    many.tensor[0].b = 1;
+    (void)pd_create(own, &(struct pd_worker){.nonce = 1}, &many);
+    unsigned steps = 2; /* with the one in CREATE, and the last */
+    while (pd_host_tick(one->hosts[0], one->now_us) <= one->now_us) {
+        steps++;
+    }
+    ck_assert_uint_eq(steps, BLOCKS);
+    pd_rig_destroy(one);
+}
+END_TEST
+
 START_TEST(random_first_values_are_distributed_as_asked)
 {
     enum { N = 100000 };
@@ -722,6 +741,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(values, frames_on_an_attached_connection_keep_the_initialisers_lease);
     tcase_add_test(values, the_servers_own_values_are_the_same_on_any_number_of_shards);
     tcase_add_test(values, random_first_values_are_distributed_as_asked);
+    tcase_add_test(values, many_first_values_are_made_in_steps_between_which_others_are_served);
     suite_add_tcase(suite, values);
     TCase *later = tcase_create("later");
     tcase_add_checked_fixture(later, start, stop);
