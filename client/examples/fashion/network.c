@@ -91,7 +91,7 @@ static double softmax(float *output, unsigned label)
     for (size_t k = 0; k < IMAGE_CLASSES; k++) {
         output[k] /= (float)sum;
     }
-    return log(sum) - of_label;
+    return log(fmax(sum, 1.0)) - of_label; /* the highest alone adds 1 */
 }
 
 static void backward(const struct network *weights, struct pass *pass, struct network *gradient)
