@@ -11,11 +11,9 @@
 #include <unistd.h>
 #include <utlist.h>
 
-#define VERSION_TEXT "0.1.0"
-
 const char *paramd_version(void)
 {
-    return VERSION_TEXT;
+    return PD_RELEASE;
 }
 
 /* ---- Lock, wake, wait ---- */
@@ -213,9 +211,9 @@ static int make_parts(struct paramd_client *client, const struct paramd_options 
 {
     char name[64];
     if (options->name != NULL) {
-        (void)snprintf(name, sizeof name, "paramd-c/" VERSION_TEXT " %s", options->name);
+        (void)snprintf(name, sizeof name, "paramd-c/" PD_RELEASE " %s", options->name);
     } else {
-        (void)snprintf(name, sizeof name, "paramd-c/" VERSION_TEXT " pid %ld", (long)getpid());
+        (void)snprintf(name, sizeof name, "paramd-c/" PD_RELEASE " pid %ld", (long)getpid());
     }
     struct pd_client_options core_options = {.name = name, .payload_sum = options->payload_sum};
     if (!pd_random_bytes(&core_options.random, sizeof core_options.random)) {

@@ -61,7 +61,7 @@ void pd_client_destroy(struct pd_client *client)
 }
 
 /* splitmix64: enough for spreading reconnects. */
-uint64_t pd_client_random(struct pd_client *client)
+static uint64_t next_random(struct pd_client *client)
 {
     client->random += UINT64_C(0x9e3779b97f4a7c15);
     uint64_t x = client->random;
@@ -72,7 +72,7 @@ uint64_t pd_client_random(struct pd_client *client)
 
 uint64_t pd_client_later(struct pd_client *client, uint64_t us)
 {
-    return client->now_us + us / 2 + pd_client_random(client) % (us / 2 + 1);
+    return client->now_us + us / 2 + next_random(client) % (us / 2 + 1);
 }
 
 void pd_client_set_trouble(struct pd_client *client, const char *text)
@@ -101,7 +101,6 @@ bool pd_client_slot_map(struct pd_client *client, const Paramd__SlotMap *map, st
     if (map == NULL || map->shards == 0 || map->shards > PD_SHARDS_MAX) {
         return false;
     }
-    client->epoch = map->epoch;
     if (map->shards == client->shards) {
         return true;
     }

@@ -10,20 +10,27 @@
 
 /* ---- Lists of units ---- */
 
+/* The same number from a unit's start to its end in a list: neither depends on `answered` or
+ * `cancelled`. */
+static size_t out_bytes(const struct pd_unit *unit)
+{
+    return unit->op->kind == PD_OP_PULL ? 0 : pd_unit_bytes(unit);
+}
+
 void pd_units_append(struct pd_units *units, struct pd_unit *unit)
 {
     DL_APPEND(units->head, unit);
     unit->home = units;
     units->count++;
-    units->bytes += pd_unit_out_bytes(unit);
+    units->bytes += out_bytes(unit);
 }
 
-void pd_units_prepend(struct pd_units *units, struct pd_unit *unit)
+static void prepend(struct pd_units *units, struct pd_unit *unit)
 {
     DL_PREPEND(units->head, unit);
     unit->home = units;
     units->count++;
-    units->bytes += pd_unit_out_bytes(unit);
+    units->bytes += out_bytes(unit);
 }
 
 void pd_unit_unlink(struct pd_unit *unit)
@@ -31,7 +38,7 @@ void pd_unit_unlink(struct pd_unit *unit)
     struct pd_units *units = unit->home;
     DL_DELETE(units->head, unit);
     units->count--;
-    units->bytes -= pd_unit_out_bytes(unit);
+    units->bytes -= out_bytes(unit);
     unit->home = NULL;
 }
 
@@ -40,7 +47,7 @@ void pd_units_move_front(struct pd_units *to, struct pd_units *from)
     while (from->head != NULL) {
         struct pd_unit *last = from->head->prev;
         pd_unit_unlink(last);
-        pd_units_prepend(to, last);
+        prepend(to, last);
     }
 }
 
@@ -82,13 +89,6 @@ bool pd_unit_pushes(const struct pd_unit *unit)
 bool pd_unit_skips(const struct pd_unit *unit)
 {
     return (unit->op->cancelled || unit->refused) && pd_unit_pushes(unit);
-}
-
-/* The same number from a unit's start to its end in a list: neither depends on `answered` or
- * `cancelled`. */
-size_t pd_unit_out_bytes(const struct pd_unit *unit)
-{
-    return unit->op->kind == PD_OP_PULL ? 0 : pd_unit_bytes(unit);
 }
 
 const uint8_t *pd_unit_out(const struct pd_unit *unit)

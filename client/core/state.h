@@ -253,7 +253,6 @@ struct pd_client {
     uint64_t
         request_id; /* the last one given: unique in the client, so that a call keeps its bytes */
     uint64_t lease_us;
-    uint64_t epoch;
     unsigned shards; /* 1 until a WELCOME says more */
     struct pd_link *links[PD_SHARDS_MAX];
     struct pd_client_session *sessions;
@@ -278,7 +277,6 @@ struct pd_client {
 };
 
 /* client.c */
-uint64_t pd_client_random(struct pd_client *client);
 /* Takes a slot map over. keep: the link that brought it, which stays open if its shard exists. */
 bool pd_client_slot_map(struct pd_client *client, const Paramd__SlotMap *map, struct pd_link *keep);
 void pd_client_set_trouble(struct pd_client *client, const char *text);
@@ -354,13 +352,10 @@ bool pd_pack_next(struct pd_lane *lane, struct pd_link *link);
 
 /* op.c */
 void pd_units_append(struct pd_units *units, struct pd_unit *unit);
-void pd_units_prepend(struct pd_units *units, struct pd_unit *unit);
 void pd_unit_unlink(struct pd_unit *unit);
 /* Moves all of from, in order, before what is in to. */
 void pd_units_move_front(struct pd_units *to, struct pd_units *from);
-size_t pd_unit_elements(const struct pd_unit *unit);
 size_t pd_unit_bytes(const struct pd_unit *unit); /* of one part, in the op's dtype */
-size_t pd_unit_out_bytes(const struct pd_unit *unit);
 const uint8_t *pd_unit_out(const struct pd_unit *unit);
 uint8_t *pd_unit_place(const struct pd_unit *unit, unsigned part);
 uint32_t pd_unit_tensor(const struct pd_unit *unit);

@@ -60,7 +60,7 @@ struct paramd_client; /* connections to one daemon */
 struct paramd_model;  /* this process's session in one model */
 struct paramd_ticket; /* one push, pull or push_pull under way */
 
-/* "0.1.0" */
+/* As "0.1.0". */
 PARAMD_API const char *paramd_version(void);
 
 /* What the last failed call of this thread had to say, as one sentence; "" before the first. Valid
