@@ -270,28 +270,11 @@ static int model_create(struct paramd_client *client, struct pd_join *join,
     return PARAMD_OK;
 }
 
-/* options->definition is consumed. */
-static int join_with(struct paramd_client *client, struct pd_join_options *options,
-                     const struct paramd_session *session, int timeout_ms,
-                     struct paramd_model **ret_model)
+/* Makes the join and waits for it (mutex held). */
+static int run_join(struct paramd_client *client, const struct pd_join_options *options,
+                    uint64_t deadline_us, struct paramd_model **ret_model)
 {
-    static const struct paramd_session none = {{0}};
-    options->nonce = pd_process_nonce();
-    bool chosen = session != NULL && memcmp(session, &none, sizeof none) != 0;
-    if (chosen) {
-        memcpy(options->session, session->id, sizeof options->session);
-    }
-    if (options->nonce == 0 ||
-        (!chosen && !pd_random_bytes(options->session, sizeof options->session))) {
-        pd_definition_destroy(options->definition);
-        return pd_error_set(PARAMD_UNSUPPORTED, "the system gives no random numbers");
-    }
-    uint64_t deadline_us = pd_deadline_us(timeout_ms);
-    int status = pd_client_enter(client);
-    if (status != PARAMD_OK) {
-        pd_definition_destroy(options->definition);
-        return status;
-    }
+    int status;
     struct pd_join *join = pd_join_create(client->core, options);
     if (join == NULL) {
         status = pd_error_plain(PARAMD_NO_MEMORY);
@@ -303,6 +286,58 @@ static int join_with(struct paramd_client *client, struct pd_join_options *optio
         status = model_create(client, join, ret_model);
     }
     pd_join_destroy(join);
+    return status;
+}
+
+/* Who the session is: the caller's choice, which this process may use once, or a random id. */
+static int choose_session(struct pd_join_options *options, const struct paramd_session *session,
+                          struct pd_identity **ret_identity)
+{
+    static const struct paramd_session none = {{0}};
+    bool chosen = session != NULL && memcmp(session, &none, sizeof none) != 0;
+    options->nonce = pd_process_nonce();
+    if (options->nonce == 0 ||
+        (!chosen && !pd_random_bytes(options->session, sizeof options->session))) {
+        return pd_error_set(PARAMD_UNSUPPORTED, "the system gives no random numbers");
+    }
+    if (!chosen) {
+        return PARAMD_OK;
+    }
+    memcpy(options->session, session->id, sizeof options->session);
+    int status = pd_identity_take(options->model, session->id, ret_identity);
+    if (status == PARAMD_SESSION_IN_USE) {
+        return pd_error_set(status,
+                            "model %s: another handle of this process uses this session: close it "
+                            "first, or give each worker an id of its own",
+                            options->model);
+    }
+    return status == PARAMD_OK ? status : pd_error_plain(status);
+}
+
+/* options->definition is consumed. */
+static int join_with(struct paramd_client *client, struct pd_join_options *options,
+                     const struct paramd_session *session, int timeout_ms,
+                     struct paramd_model **ret_model)
+{
+    struct pd_identity *identity = NULL;
+    struct paramd_model *model = NULL;
+    uint64_t deadline_us = pd_deadline_us(timeout_ms);
+    int status = choose_session(options, session, &identity);
+    if (status == PARAMD_OK) {
+        status = pd_client_enter(client);
+    }
+    if (status != PARAMD_OK) {
+        pd_identity_give(identity);
+        pd_definition_destroy(options->definition);
+        return status;
+    }
+    status = run_join(client, options, deadline_us, &model);
+    if (status == PARAMD_OK) {
+        model->identity = identity;
+        *ret_model = model;
+    } else {
+        pd_identity_give(identity);
+    }
     pd_client_kick(client);
     pd_client_leave(client);
     return status;
@@ -343,6 +378,7 @@ int paramd_attach(struct paramd_client *client, const char *name, int timeout_ms
 void pd_model_free(struct paramd_model *model)
 {
     pd_client_session_destroy(model->session);
+    pd_identity_give(model->identity);
     DL_DELETE(model->client->models, model);
     free(model->definition);
     free(model);

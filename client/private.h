@@ -13,6 +13,8 @@
 #include "proto/arena.h"
 #include "proto/paramd.pb-c.h"
 
+struct pd_identity;
+
 struct paramd_client {
     struct pd_client *core;
     struct pd_transport *transport;
@@ -33,6 +35,7 @@ struct paramd_model {
     struct paramd_model *prev;
     struct paramd_model *next;
     struct pd_client_session *session;
+    struct pd_identity *identity;         /* of a chosen session id; else NULL */
     struct paramd_definition *definition; /* one allocation */
 };
 
@@ -54,6 +57,14 @@ int pd_error_plain(int status);
 unsigned pd_forks(void);
 /* A number that this process start has alone; drawn anew after a fork. */
 uint64_t pd_process_nonce(void);
+/* Takes a chosen session id of a model for one handle of this process. PARAMD_OK,
+ * PARAMD_SESSION_IN_USE: another handle has it, PARAMD_NO_MEMORY. Any thread. */
+int pd_identity_take(const char *model, const uint8_t id[PD_SESSION_BYTES],
+                     struct pd_identity **ret_identity);
+/* NULL is fine. */
+void pd_identity_give(struct pd_identity *identity);
+/* In the child of a fork: none is taken. */
+void pd_identity_forked(void);
 /* From the system's random source; false if there is none. */
 bool pd_random_bytes(void *memory, size_t bytes);
 

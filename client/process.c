@@ -10,12 +10,13 @@ static atomic_uint forks;
 static _Atomic uint64_t nonce;
 static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-/* Runs in the child, where a lock may be held by a thread that does not exist: only these words are
- * touched. */
+/* Runs in the child, where a lock may be held by a thread that does not exist: nothing is
+ * locked. */
 static void forked(void)
 {
     atomic_fetch_add(&forks, 1);
     atomic_store(&nonce, 0);
+    pd_identity_forked();
 }
 
 static void watch_forks(void)

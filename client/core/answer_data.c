@@ -114,6 +114,9 @@ bool pd_answer_skipped(struct pd_link *link, struct pd_request *request,
             bool known = skipped->last >= unit->push_id && back < PD_UNANSWERED_MAX;
             bool refused = known && (skipped->refused_mask >> back & 1) != 0;
             status = !known ? PARAMD_UNKNOWN : refused ? PARAMD_REFUSED : PARAMD_OK;
+            if (status == PARAMD_REFUSED && unit->skip_resent) {
+                status = PARAMD_CANCELLED; /* the mask may show the SKIP whose answer was lost */
+            }
         }
         push_final(lane, unit, status, 0);
         pd_unit_leave(unit);

@@ -246,6 +246,8 @@ static bool send_skip(struct pd_lane *lane, struct pd_link *link, uint32_t slot,
     struct pd_request *request = link->out->prev; /* utlist: the head's prev is the last */
     request->slot = slot;
     if (unit != NULL) {
+        unit->skip_resent = unit->skip_sent;
+        unit->skip_sent = true;
         pd_unit_unlink(unit);
         pd_units_append(&request->units, unit);
     }

@@ -42,6 +42,8 @@ struct pd_unit {
     bool answered;         /* the push part has its final answer */
     bool finished;         /* the op knows what became of it */
     bool refused;          /* its frame was refused for good without using its id */
+    bool skip_sent;        /* a SKIP of its id went out */
+    bool skip_resent;      /* and once more */
 };
 
 enum pd_place { PD_PARKED, PD_READY, PD_RESEND, PD_IN_FLIGHT, PD_TAKEN_BACK };

@@ -177,7 +177,8 @@ PARAMD_CHECK int paramd_join(struct paramd_client *client,
                              struct paramd_model **ret_model);
 
 /* The same with a session of the caller's choice: a restarted worker that gives its old id
- * continues that session. */
+ * continues that session. PARAMD_SESSION_IN_USE: another live process, or another handle of this
+ * one, has it. */
 PARAMD_CHECK int paramd_join_as(struct paramd_client *client, const struct paramd_session *session,
                                 const struct paramd_definition *definition,
                                 const struct paramd_values *initial, int timeout_ms,
@@ -277,7 +278,8 @@ PARAMD_API int paramd_wait(struct paramd_ticket *ticket, int timeout_ms,
 /* Gives a call up. The buffers are the caller's again on return, in any case. What was not sent is
  * CANCELLED; for what was, the daemon is asked to pass over it, and the result says for how many
  * blocks it had been applied; what is not known within timeout_ms is UNKNOWN. A finished ticket
- * just gives its result. */
+ * just gives its result. The values of a push_pull that is given up do not come, also when its push
+ * had been applied. */
 PARAMD_API int paramd_cancel(struct paramd_ticket *ticket, int timeout_ms,
                              struct paramd_result *ret_result);
 

@@ -103,6 +103,33 @@ START_TEST(a_worker_joins_trains_and_leaves)
 }
 END_TEST
 
+START_TEST(a_session_id_has_one_handle_in_a_process)
+{
+    static const float bias[10] = {0};
+    const struct paramd_values values[2] = {{0}, {.weights = bias}};
+    const struct paramd_session session = {{7}};
+    struct live *live = live_start(1, false);
+    struct paramd_options options = {.address = live_address(live)};
+    struct paramd_client *clients[2];
+    struct paramd_model *model;
+    struct paramd_model *other = NULL;
+    ck_assert_int_eq(paramd_open(&options, &clients[0]), PARAMD_OK);
+    ck_assert_int_eq(paramd_open(&options, &clients[1]), PARAMD_OK);
+    ck_assert_int_eq(
+        paramd_join_as(clients[0], &session, definition(), values, PATIENCE_MS, &model), PARAMD_OK);
+    ck_assert_int_eq(
+        paramd_join_as(clients[1], &session, definition(), values, PATIENCE_MS, &other),
+        PARAMD_SESSION_IN_USE);
+    ck_assert_ptr_null(other);
+    paramd_model_close(model);
+    ck_assert_int_eq(
+        paramd_join_as(clients[1], &session, definition(), values, PATIENCE_MS, &other), PARAMD_OK);
+    paramd_close(clients[0]);
+    paramd_close(clients[1]);
+    live_stop(live);
+}
+END_TEST
+
 START_TEST(figures_of_all_pages_are_put_together)
 {
     struct live *live = live_start(2, false);
@@ -421,6 +448,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("client/api");
     TCase *tests = tcase_create("api");
     tcase_add_loop_test(tests, a_worker_joins_trains_and_leaves, 0, 4);
+    tcase_add_test(tests, a_session_id_has_one_handle_in_a_process);
     tcase_add_loop_test(tests, figures_of_all_pages_are_put_together, 0, 2);
     tcase_add_loop_test(tests, many_threads_share_a_handle_while_connections_break, 0, 2);
     tcase_add_loop_test(tests, a_done_function_may_start_the_next_call, 0, 2);

@@ -137,6 +137,33 @@ START_TEST(a_cancelled_push_whose_answer_was_lost_is_skipped_and_told)
 }
 END_TEST
 
+START_TEST(a_skip_whose_answer_was_lost_still_tells_a_cancel)
+{
+    struct world world;
+    float *gradient = ones();
+    world_init(&world, 1, 7);
+    world_join(&world, 1, ELEMENTS, 1024);
+    world.server.faults.mute = true;
+    struct pd_op *op = world_op(&world, PD_OP_PUSH, 0, 1, gradient, NULL, 0, NULL);
+    for (unsigned i = 0; i < 50; i++) {
+        (void)world_step(&world);
+    }
+    pd_op_cancel(op);
+    free(gradient);
+    world.server.faults.mute = false;
+    world.server.faults.cut_after_skip = 2;
+    world_break(&world, 0);
+    struct paramd_result result = world_finish(&world, op);
+    ck_assert_uint_gt(world.server.frames[PD_KIND_SKIP], BLOCKS);
+    ck_assert_int_eq(result.status, PARAMD_CANCELLED);
+    ck_assert_uint_eq(result.unknown, BLOCKS);
+    ck_assert_uint_eq(world.server.applied, 0);
+    pd_op_release(op);
+    still_works(&world);
+    world_deinit(&world);
+}
+END_TEST
+
 START_TEST(a_half_sent_push_costs_the_connection_when_it_is_cancelled)
 {
     struct world world;
@@ -399,6 +426,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(tests, cancelled_parked_pushes_leave_no_gap);
     tcase_add_loop_test(tests, a_push_cancelled_at_any_moment_says_what_became_of_it, 0, 60);
     tcase_add_loop_test(tests, a_cancelled_push_whose_answer_was_lost_is_skipped_and_told, 0, 2);
+    tcase_add_test(tests, a_skip_whose_answer_was_lost_still_tells_a_cancel);
     tcase_add_test(tests, a_half_sent_push_costs_the_connection_when_it_is_cancelled);
     tcase_add_loop_test(tests, a_pull_cancelled_at_any_moment_touches_its_buffer_no_more, 0, 40);
     tcase_add_loop_test(tests, a_pull_cancelled_at_any_byte_of_its_answer_frees_its_buffer, 0, 2);

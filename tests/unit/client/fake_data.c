@@ -300,6 +300,11 @@ static void on_skip(struct fake_conn *conn, const Paramd__Skip *skip)
     }
     answer.last = *last;
     answer.refused_mask = session->refused[skip->slot];
+    if (conn->server->faults.cut_after_skip > 0) {
+        conn->server->faults.cut_after_skip--;
+        conn->closed = true;
+        return;
+    }
     fake_conn_send(conn, PD_KIND_SKIPPED, &answer.base, NULL, 0, 0);
 }
 

@@ -38,6 +38,7 @@ struct fake_faults {
     bool refuse_not_finite;   /* entries whose first element is not finite */
     bool mute;                /* reads and does not answer */
     unsigned cut_after_apply; /* closes after applying a push, before its ACK */
+    unsigned cut_after_skip;  /* and after a SKIP, before its answer */
     int attach_status;        /* ATTACH is answered with this ERROR */
 };
 
