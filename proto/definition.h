@@ -49,7 +49,7 @@ struct pd_definition {
     uint64_t element_count;
 };
 
-enum { PD_ERROR_TEXT_BYTES = 256 };
+enum { PD_ERROR_TEXT_BYTES = 640 };
 
 /* Checks a decoded message and makes a definition of it (heap; free with pd_definition_destroy). On
  * failure error says in one sentence what is wrong and where. PARAMD_INVALID, PARAMD_UNSUPPORTED

@@ -23,8 +23,8 @@ struct pd_join;           /* create, attach and initialise, until there is a ses
 #define PD_NEVER UINT64_MAX
 
 enum {
-    PD_TICKETS_MAX = 65536,  /* unfinished at a time */
-    PD_CALL_TEXT_BYTES = 512 /* a sentence about what went wrong */
+    PD_TICKETS_MAX = 65536,   /* unfinished at a time */
+    PD_CALL_TEXT_BYTES = 1024 /* a sentence about what went wrong */
 };
 
 /* ---- The whole ---- */

@@ -110,7 +110,7 @@ void pd_control_done(struct pd_control_effects *effects, struct pd_conn_id conn,
 void pd_control_error(struct pd_control_effects *effects, struct pd_conn_id conn,
                       uint64_t request_id, enum paramd_status status, const char *format, ...)
 {
-    char text[512];
+    char text[1024];
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(text, sizeof text, format, arguments);

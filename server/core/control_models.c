@@ -352,8 +352,9 @@ void pd_control_create_request(struct pd_control *control, const struct pd_contr
             join(control, first, request, &asker, effects);
         } else {
             pd_control_error(effects, request->conn, request->request_id, PARAMD_MISMATCH,
-                             "model %.100s exists with another definition: %s", create->model,
-                             difference);
+                             "model %.100s exists with another definition: %s; delete it first, or "
+                             "take another name",
+                             create->model, difference);
         }
         pd_control_model_destroy(model);
         return;
