@@ -332,7 +332,7 @@ static int join_with(struct paramd_client *client, struct pd_join_options *optio
         return status;
     }
     status = run_join(client, options, deadline_us, &model);
-    if (status == PARAMD_OK) {
+    if (model != NULL) {
         model->identity = identity;
         *ret_model = model;
     } else {

@@ -91,10 +91,12 @@ START_TEST(a_push_behind_a_flood_is_taken_in_its_turn)
     pd_push_add(&push, &plan, 0, 0, 1, 1, 1.0F);
     size_t push_count;
     uint8_t *push_frame = pd_push_bytes(&push, wire, &push_count);
-    frames = realloc(frames, bytes + push_count);
-    ck_assert_ptr_nonnull(frames);
-    memcpy(frames + bytes, push_frame, push_count);
-    pd_wire_send(wire, frames, bytes + push_count);
+    uint8_t *both = malloc(bytes + push_count);
+    ck_assert_ptr_nonnull(both);
+    memcpy(both, frames, bytes);
+    memcpy(both + bytes, push_frame, push_count);
+    pd_wire_send(wire, both, bytes + push_count);
+    free(both);
     free(frames);
     free(push_frame);
     for (unsigned i = 0; i < MANY; i++) {
