@@ -1,0 +1,306 @@
+/* The bare loop's two ends. The server receives a block into a small buffer that stays in L2 and
+ * applies it at once; a pull is written straight from the block's memory. */
+#include <err.h>
+#include <errno.h>
+#include <poll.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "tests/bench/bare.h"
+#include "tests/bench/kernel.h"
+#include "tests/bench/report.h"
+
+enum { FORMS = 2, BLOCKS_AHEAD = 16 };
+
+static const char *const names[PD_OPERATIONS] = {"push", "pull", "push_pull"};
+/* Below this share of the raw stream a bare loop is no limit but a mistake. */
+static const double RAW_SHARE_MIN[PD_OPERATIONS] = {0.5, 0.5, 0.4};
+
+struct order {
+    uint64_t operation;
+    uint64_t repeats;
+};
+
+struct bare_form {
+    struct pd_peer peer;
+    size_t bytes; /* of each connection's part of the tensor */
+    struct pd_samples samples[PD_OPERATIONS];
+};
+
+struct pd_bare {
+    char *gradient;
+    char *values;
+    size_t tensor_bytes;
+    unsigned forms; /* form i has i + 1 connections */
+    struct bare_form form[FORMS];
+};
+
+const char *pd_operation_name(enum pd_operation operation)
+{
+    return names[operation];
+}
+
+static size_t block_bytes(const struct pd_kernel *kernel, size_t block)
+{
+    return pd_kernel_block_elements(kernel, block) * sizeof(float);
+}
+
+static bool serve_push(int fd, struct pd_kernel *kernel, float *staging)
+{
+    char done = 1;
+    for (size_t block = 0; block < pd_kernel_blocks(kernel); block++) {
+        if (!pd_peer_read(fd, staging, block_bytes(kernel, block))) {
+            return false;
+        }
+        pd_kernel_update(kernel, block, staging);
+    }
+    return pd_peer_write(fd, &done, 1);
+}
+
+static bool serve_pull(int fd, const struct pd_kernel *kernel)
+{
+    for (size_t block = 0; block < pd_kernel_blocks(kernel); block++) {
+        if (!pd_peer_write(fd, pd_kernel_weights(kernel, block), block_bytes(kernel, block))) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* As much as the socket takes or has now; false when the other end is gone. */
+static bool move_in(int fd, void *buf, size_t bytes, size_t *moved)
+{
+    ssize_t n = recv(fd, (char *)buf + *moved, bytes - *moved, MSG_DONTWAIT);
+    if (n > 0) {
+        *moved += (size_t)n;
+    }
+    return n > 0 || (n < 0 && errno == EAGAIN);
+}
+
+static bool move_out(int fd, const void *buf, size_t bytes, size_t *moved)
+{
+    ssize_t n = send(fd, (const char *)buf + *moved, bytes - *moved, MSG_DONTWAIT | MSG_NOSIGNAL);
+    if (n > 0) {
+        *moved += (size_t)n;
+    }
+    return n >= 0 || errno == EAGAIN;
+}
+
+static bool wait_for(int fd, bool in, bool out)
+{
+    struct pollfd wanted = {.fd = fd, .events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0))};
+    return poll(&wanted, 1, -1) > 0;
+}
+
+/* Blocks come in and go back, updated, at the same time. */
+static bool serve_push_pull(int fd, struct pd_kernel *kernel, float *staging)
+{
+    size_t blocks = pd_kernel_blocks(kernel);
+    size_t applied = 0;
+    size_t returned = 0;
+    size_t in = 0;
+    size_t out = 0;
+    while (returned < blocks) {
+        if (!wait_for(fd, applied < blocks, returned < applied)) {
+            return false;
+        }
+        if (applied < blocks) {
+            if (!move_in(fd, staging, block_bytes(kernel, applied), &in)) {
+                return false;
+            }
+            if (in == block_bytes(kernel, applied)) {
+                pd_kernel_update(kernel, applied++, staging);
+                in = 0;
+            }
+        }
+        if (returned < applied) {
+            const float *weights = pd_kernel_weights(kernel, returned);
+            if (!move_out(fd, weights, block_bytes(kernel, returned), &out)) {
+                return false;
+            }
+            if (out == block_bytes(kernel, returned)) {
+                returned++;
+                out = 0;
+            }
+        }
+    }
+    return true;
+}
+
+static void serve(int fd, unsigned index, const void *arg)
+{
+    size_t bytes = *(const size_t *)arg;
+    struct pd_kernel kernel;
+    struct order order;
+    float *staging = pd_memory_take(PD_BLOCK_BYTES);
+    bool runs = true;
+    (void)index;
+    pd_kernel_init(&kernel, "adam", bytes / sizeof(float));
+    while (runs && pd_peer_read(fd, &order, sizeof order)) {
+        for (uint64_t i = 0; runs && i < order.repeats; i++) {
+            switch ((enum pd_operation)order.operation) {
+            case PD_PUSH:
+                runs = serve_push(fd, &kernel, staging);
+                break;
+            case PD_PULL:
+                runs = serve_pull(fd, &kernel);
+                break;
+            default:
+                runs = serve_push_pull(fd, &kernel, staging);
+                break;
+            }
+        }
+    }
+    pd_kernel_deinit(&kernel);
+    pd_memory_give(staging, PD_BLOCK_BYTES);
+}
+
+static bool push_pull(int fd, const char *gradient, char *values, size_t bytes)
+{
+    const size_t ahead = (size_t)BLOCKS_AHEAD * PD_BLOCK_BYTES;
+    size_t sent = 0;
+    size_t received = 0;
+    while (received < bytes) {
+        size_t end = bytes - received > ahead ? received + ahead : bytes;
+        bool sends = sent < end;
+        if (!wait_for(fd, true, sends)) {
+            return false;
+        }
+        if (sends) {
+            /* Steps of a block, so that what comes back is read in between. */
+            size_t step = end - sent > PD_BLOCK_BYTES ? sent + PD_BLOCK_BYTES : end;
+            if (!move_out(fd, gradient, step, &sent)) {
+                return false;
+            }
+        }
+        if (!move_in(fd, values, bytes, &received)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* One connection's part of a measurement. */
+struct part {
+    int fd;
+    const char *gradient;
+    char *values;
+    size_t bytes;
+    struct order order;
+};
+
+static void *run_part(void *arg)
+{
+    const struct part *part = arg;
+    bool runs = pd_peer_write(part->fd, &part->order, sizeof part->order);
+    char done;
+    for (uint64_t i = 0; runs && i < part->order.repeats; i++) {
+        switch ((enum pd_operation)part->order.operation) {
+        case PD_PUSH:
+            runs = pd_peer_write(part->fd, part->gradient, part->bytes) &&
+                   pd_peer_read(part->fd, &done, 1);
+            break;
+        case PD_PULL:
+            runs = pd_peer_read(part->fd, part->values, part->bytes);
+            break;
+        default:
+            runs = push_pull(part->fd, part->gradient, part->values, part->bytes);
+            break;
+        }
+    }
+    if (!runs) {
+        errx(1, "the bare loop's other end is gone");
+    }
+    return NULL;
+}
+
+static double run_form(const struct pd_bare *bare, const struct bare_form *form,
+                       const struct order *order)
+{
+    struct part parts[PD_PEER_CONNECTIONS_MAX];
+    pthread_t threads[PD_PEER_CONNECTIONS_MAX];
+    double begin = pd_now_s();
+    for (unsigned i = 0; i < form->peer.connections; i++) {
+        parts[i] = (struct part){.fd = form->peer.fds[i],
+                                 .gradient = bare->gradient + i * form->bytes,
+                                 .values = bare->values + i * form->bytes,
+                                 .bytes = form->bytes,
+                                 .order = *order};
+        if (i > 0 && pthread_create(&threads[i], NULL, run_part, &parts[i]) != 0) {
+            errx(1, "no thread");
+        }
+    }
+    (void)run_part(&parts[0]);
+    for (unsigned i = 1; i < form->peer.connections; i++) {
+        (void)pthread_join(threads[i], NULL);
+    }
+    return pd_now_s() - begin;
+}
+
+struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes)
+{
+    struct pd_bare *bare = calloc(1, sizeof *bare);
+    if (bare == NULL) {
+        err(1, "bare loop");
+    }
+    bare->tensor_bytes = tensor_bytes;
+    bare->forms = tensor_bytes % (2 * PD_BLOCK_BYTES) == 0 ? 2 : 1;
+    for (unsigned i = 0; i < bare->forms; i++) {
+        struct bare_form *form = &bare->form[i];
+        form->bytes = tensor_bytes / (i + 1);
+        form->peer = pd_peer_start(transport, i + 1, PD_SOCKET_BUFFER_LARGE, serve, &form->bytes);
+    }
+    bare->gradient = pd_memory_take(tensor_bytes);
+    bare->values = pd_memory_take(tensor_bytes);
+    pd_gradient_fill((float *)(void *)bare->gradient, tensor_bytes / sizeof(float));
+    memset(bare->values, 0, tensor_bytes);
+    return bare;
+}
+
+void pd_bare_destroy(struct pd_bare *bare)
+{
+    if (bare == NULL) {
+        return;
+    }
+    for (unsigned i = 0; i < bare->forms; i++) {
+        pd_peer_stop(&bare->form[i].peer);
+    }
+    pd_memory_give(bare->gradient, bare->tensor_bytes);
+    pd_memory_give(bare->values, bare->tensor_bytes);
+    free(bare);
+}
+
+void pd_bare_measure(struct pd_bare *bare, enum pd_operation operation, unsigned repeats)
+{
+    const struct order order = {.operation = operation, .repeats = repeats};
+    for (unsigned i = 0; i < bare->forms; i++) {
+        double seconds = run_form(bare, &bare->form[i], &order);
+        double bytes = (double)bare->tensor_bytes * repeats;
+        pd_samples_add(&bare->form[i].samples[operation], bytes / 1e9 / seconds);
+    }
+}
+
+const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operation operation)
+{
+    const struct pd_samples *best = &bare->form[0].samples[operation];
+    for (unsigned i = 1; i < bare->forms; i++) {
+        const struct pd_samples *other = &bare->form[i].samples[operation];
+        best = pd_samples_median(other) > pd_samples_median(best) ? other : best;
+    }
+    return best;
+}
+
+void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
+                   const struct pd_samples *raw)
+{
+    double median = pd_samples_median(pd_bare_best(bare, operation));
+    double share = RAW_SHARE_MIN[operation];
+    if (median < share * pd_samples_median(raw)) {
+        pd_report_void("the bare loop's %s of %s moves %.2f GB/s, less than %.1f of the raw "
+                       "stream's %.2f",
+                       pd_operation_name(operation), pd_size_print(bare->tensor_bytes).text, median,
+                       share, pd_samples_median(raw));
+    }
+}

@@ -1,0 +1,30 @@
+/* The bare loop: push, pull and push_pull between two processes with the daemon's kernel and
+ * nothing else - no frames, no sums, no push ids, no check. What paramd loses against it is the
+ * price of being a parameter server. */
+#ifndef PARAMD_TESTS_BENCH_BARE_H
+#define PARAMD_TESTS_BENCH_BARE_H
+
+#include "tests/bench/base.h"
+#include "tests/bench/peer.h"
+
+enum pd_operation { PD_PUSH, PD_PULL, PD_PUSH_PULL, PD_OPERATIONS };
+
+const char *pd_operation_name(enum pd_operation operation);
+
+struct pd_bare;
+
+/* One f32 tensor of that many bytes under adam in the other process, over one connection and, if it
+ * is large enough to be cut in two, over two with a thread each at both ends. */
+struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes);
+void pd_bare_destroy(struct pd_bare *bare);
+
+/* One more sample of each form, in GB/s one way; repeats operations in a row, each waited for. */
+void pd_bare_measure(struct pd_bare *bare, enum pd_operation operation, unsigned repeats);
+/* Of the form with the better median. */
+const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operation operation);
+
+/* Declares the run void if the bare loop is below 0.5 (push_pull: 0.4) of the raw stream. */
+void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
+                   const struct pd_samples *raw);
+
+#endif

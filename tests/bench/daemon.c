@@ -1,0 +1,122 @@
+/* Starting and stopping paramd for daemon.h. */
+#include <err.h>
+#include <errno.h>
+#include <linux/limits.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/inotify.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tests/bench/daemon.h"
+
+enum { FOLDER_BYTES = 64, PATH_BYTES = 128, LOOK_AGAIN_MS = 100 };
+
+struct pd_daemon {
+    pid_t pid;
+    char folder[FOLDER_BYTES];
+    char address_file[PATH_BYTES];
+    char unix_path[PATH_BYTES];
+    char tcp[PATH_BYTES];
+    char unix_address[PATH_BYTES];
+};
+
+static void program_beside(const char *name, char *ret_path, size_t bytes)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) {
+        err(1, "/proc/self/exe");
+    }
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    if ((size_t)snprintf(ret_path, bytes, "%s/%s", self, name) >= bytes) {
+        errx(1, "the path of this program is too long");
+    }
+}
+
+static void run(const struct pd_daemon *daemon, unsigned shards, bool payload_sum)
+{
+    char path[PATH_MAX];
+    char shards_text[16];
+    program_beside("paramd", path, sizeof path);
+    (void)snprintf(shards_text, sizeof shards_text, "%u", shards);
+    (void)execl(path, "paramd", "--listen", "127.0.0.1:0", "--unix", daemon->unix_path, "--shards",
+                shards_text, "--payload-sum", payload_sum ? "on" : "off", "--address-file",
+                daemon->address_file, "--log-level", "warn", (char *)NULL);
+    warn("%s", path);
+    _exit(1);
+}
+
+/* Sleeps until something in the folder changes; looks for the process's end in between. */
+static void wait_for_file(const struct pd_daemon *daemon, int watch)
+{
+    char events[1024];
+    struct pollfd wanted = {.fd = watch, .events = POLLIN};
+    while (access(daemon->address_file, R_OK) != 0) {
+        if (waitpid(daemon->pid, NULL, WNOHANG) != 0) {
+            errx(1, "paramd does not start");
+        }
+        if (poll(&wanted, 1, LOOK_AGAIN_MS) > 0 && read(watch, events, sizeof events) < 0) {
+            err(1, "inotify");
+        }
+    }
+}
+
+static void read_address(struct pd_daemon *daemon)
+{
+    FILE *file = fopen(daemon->address_file, "re");
+    if (file == NULL || fscanf(file, "tcp %127s", daemon->tcp) != 1) {
+        errx(1, "%s names no TCP address", daemon->address_file);
+    }
+    (void)fclose(file);
+}
+
+struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum)
+{
+    struct pd_daemon *daemon = calloc(1, sizeof *daemon);
+    if (daemon == NULL) {
+        err(1, "daemon");
+    }
+    (void)snprintf(daemon->folder, sizeof daemon->folder, "/tmp/paramd-bench-XXXXXX");
+    if (mkdtemp(daemon->folder) == NULL) {
+        err(1, "%s", daemon->folder);
+    }
+    (void)snprintf(daemon->address_file, PATH_BYTES, "%s/address", daemon->folder);
+    (void)snprintf(daemon->unix_path, PATH_BYTES, "%s/socket", daemon->folder);
+    (void)snprintf(daemon->unix_address, PATH_BYTES, "unix:%s/socket", daemon->folder);
+    int watch = inotify_init1(IN_CLOEXEC);
+    if (watch < 0 || inotify_add_watch(watch, daemon->folder, IN_CREATE | IN_MOVED_TO) < 0) {
+        err(1, "inotify");
+    }
+    daemon->pid = pd_peer_fork();
+    if (daemon->pid == 0) {
+        run(daemon, shards, payload_sum);
+    }
+    wait_for_file(daemon, watch);
+    (void)close(watch);
+    read_address(daemon);
+    return daemon;
+}
+
+const char *pd_daemon_address(const struct pd_daemon *daemon, enum pd_transport transport)
+{
+    return transport == PD_TRANSPORT_TCP ? daemon->tcp : daemon->unix_address;
+}
+
+void pd_daemon_stop(struct pd_daemon *daemon)
+{
+    int status = 0;
+    (void)kill(daemon->pid, SIGTERM);
+    (void)waitpid(daemon->pid, &status, 0);
+    if (status != 0) {
+        warnx("paramd ended with status %#x", (unsigned)status);
+    }
+    (void)unlink(daemon->address_file);
+    (void)unlink(daemon->unix_path);
+    (void)rmdir(daemon->folder);
+    free(daemon);
+}

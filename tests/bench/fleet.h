@@ -1,0 +1,33 @@
+/* Worker processes that push and pull one model of a daemon on command. */
+#ifndef PARAMD_TESTS_BENCH_FLEET_H
+#define PARAMD_TESTS_BENCH_FLEET_H
+
+#include "paramd.h"
+#include "tests/bench/bare.h"
+
+struct pd_fleet_task {
+    const char *address;
+    const char *model;
+    unsigned workers;
+    size_t tensor_count;
+    size_t tensor_bytes; /* as pushed and pulled, in dtype */
+    enum paramd_dtype dtype;
+    bool call_each; /* one call for each tensor, issued back to back; else one for all */
+    bool payload_sum;
+};
+
+struct pd_fleet;
+
+/* Returns when all workers have joined the model. The task is copied. */
+struct pd_fleet *pd_fleet_create(const struct pd_fleet_task *task);
+void pd_fleet_destroy(struct pd_fleet *fleet);
+
+/* Every worker does the operation on the whole model repeats times, waiting for each. GB/s of all
+ * workers together, one way, from the first one's begin to the last one's end. */
+double pd_fleet_measure(struct pd_fleet *fleet, enum pd_operation operation, unsigned repeats);
+
+/* Every worker repeats the operation from begin to end, as a load for other measurements. */
+void pd_fleet_begin(struct pd_fleet *fleet, enum pd_operation operation);
+void pd_fleet_end(struct pd_fleet *fleet);
+
+#endif

@@ -1,0 +1,22 @@
+/* paramd-bench: how fast paramd is, beside what the machine could do. */
+#include "server/optim/optim.h"
+#include "tests/bench/commands.h"
+
+static const struct pd_command commands[] = {
+    {"limits", "Memory, loopback and round trips: what this machine can do at all.", "jrh",
+     pd_bench_limits},
+    {"kernels",
+     "Each optimizer in L2 and in DRAM, beside additions with the same loads and stores.", "jroth",
+     pd_bench_kernels},
+};
+
+int main(int argc, char **argv)
+{
+    struct pd_options options;
+    if (pd_optim_choose_isa(NULL) != PARAMD_OK) {
+        return 1;
+    }
+    const struct pd_command *command =
+        pd_options_read(argc, argv, commands, sizeof commands / sizeof commands[0], &options);
+    return command->run(&options);
+}
