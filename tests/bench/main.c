@@ -5,9 +5,12 @@
 static const struct pd_command commands[] = {
     {"limits", "Memory, loopback and round trips: what this machine can do at all.", "jrh",
      pd_bench_limits},
-    {"kernels",
-     "Each optimizer in L2 and in DRAM, beside additions with the same loads and stores.", "jroth",
+    {"kernels", "Each optimizer, beside additions with the same loads and stores.", "jroth",
      pd_bench_kernels},
+    {"dense",
+     "One large tensor: push, pull, push_pull. A set of cases that takes three minutes,\n"
+     "            or the one that options describe.",
+     "jrOTwszdpfh", pd_bench_dense},
 };
 
 int main(int argc, char **argv)
