@@ -14,6 +14,8 @@
 #include <sys/socket.h>
 #include <sys/uio.h>
 
+#include "server/net/address.h"
+
 /* One connection's share of a turn: one or two of the largest frames. */
 enum { TURN_BYTES = 2 * 1024 * 1024 };
 
@@ -32,6 +34,17 @@ struct pd_connection {
     void *context;
     struct pd_farewells *farewells;
 };
+
+/* Within one machine there is no congestion to control, and `bbr`, where it is the default, paces
+ * loopback to a half of what it can do. Fails harmlessly where there is no cubic, and on a Unix
+ * socket. */
+static void choose_congestion_control(int fd)
+{
+    static const char name[] = "cubic";
+    if (pd_address_peer_is_local(fd)) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
+    }
+}
 
 /* Fails harmlessly on a Unix socket. */
 static void set_socket_options(int fd)
@@ -246,6 +259,7 @@ struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd,
         return NULL;
     }
     set_socket_options(fd);
+    choose_congestion_control(fd);
     connection->poll.data = connection;
     connection->fd = fd;
     connection->ops = ops;
