@@ -292,6 +292,12 @@ const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operat
     return best;
 }
 
+const struct pd_samples *pd_bare_samples(const struct pd_bare *bare, enum pd_operation operation,
+                                         unsigned connections)
+{
+    return connections <= bare->forms ? &bare->form[connections - 1].samples[operation] : NULL;
+}
+
 void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
                    const struct pd_samples *raw)
 {

@@ -23,6 +23,10 @@ void pd_bare_measure(struct pd_bare *bare, enum pd_operation operation, unsigned
 /* Of the form with the better median. */
 const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operation operation);
 
+/* Of the form with that many connections; NULL if there is none. */
+const struct pd_samples *pd_bare_samples(const struct pd_bare *bare, enum pd_operation operation,
+                                         unsigned connections);
+
 /* Declares the run void if the bare loop is below 0.5 (push_pull: 0.4) of the raw stream. */
 void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
                    const struct pd_samples *raw);

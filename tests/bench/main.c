@@ -11,6 +11,11 @@ static const struct pd_command commands[] = {
      "One large tensor: push, pull, push_pull. A set of cases that takes three minutes,\n"
      "            or the one that options describe.",
      "jrOTwszdpfh", pd_bench_dense},
+    {"small", "10,000 small tensors in one call and in one call each; --size is a tensor's.",
+     "jrTszph", pd_bench_small},
+    {"latency", "A push of 64 bytes and of 256 KiB: p50, p99, p99.9, idle and loaded.", "jrTh",
+     pd_bench_latency},
+    {"rate", "64-byte pushes a second, 1 to 1,024 of them outstanding.", "jrTh", pd_bench_rate},
 };
 
 int main(int argc, char **argv)

@@ -31,7 +31,7 @@ static const struct {
     {"shards", "N", 's', "Shards of the daemon, 1 to 64. Default: 1."},
     {"size", "SIZE", 'z',
      "Bytes of the tensor as it travels, as 64KiB, 256MiB or 1GiB; a multiple\n"
-     "    of 4. Default: 256MiB."},
+     "    of 4. Default: 256MiB (small: 2KiB)."},
     {"dtype", "NAME", 'd', "f32 or bf16, on the wire. Default: f32."},
     {"payload-sum", "on|off", 'p',
      "Checksums over payloads. Default: off, as auto on one machine."},

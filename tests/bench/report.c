@@ -60,7 +60,7 @@ void pd_report_begin(bool json, const char *bench, unsigned rounds)
     if (!json) {
         print_machine();
         printf("rounds:              %u in turns; medians; GB = 10^9 bytes\n\n", rounds);
-        printf("%-36s %10s %10s %10s %-11s %10s %6s  %s\n", "case", "median", "least", "most",
+        printf("%-44s %10s %10s %10s %-11s %10s %6s  %s\n", "case", "median", "least", "most",
                "unit", "limit", "ratio", "of");
     }
     (void)fflush(stdout);
@@ -89,7 +89,7 @@ void pd_report_row(const char *name, const char *unit, const struct pd_samples *
     if (report.json) {
         print_json(name, unit, median, limit_name, bound);
     } else {
-        printf("%-36s %10.4g %10.4g %10.4g %-11s", name, median, pd_samples_min(value),
+        printf("%-44s %10.4g %10.4g %10.4g %-11s", name, median, pd_samples_min(value),
                pd_samples_max(value), unit);
         if (limit_name != NULL && bound > 0) {
             printf(" %10.4g %6.3f  %s", bound, median / bound, limit_name);

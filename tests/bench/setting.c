@@ -109,10 +109,13 @@ static void report_case(const struct pd_setting *setting, const struct measured 
                       pd_bare_best(measured->bare, operation));
     }
     pd_report_row(name, "GB/s", &measured->samples[operation], raw_name, raw);
-    if (measured->bare != NULL) {
-        (void)snprintf(name, sizeof name, "bare loop/%s/%s/%s", pd_operation_name(operation),
-                       transport, size);
-        pd_report_row(name, "GB/s", pd_bare_best(measured->bare, operation), raw_name, raw);
+    for (unsigned n = 1; measured->bare != NULL && n <= PD_PEER_CONNECTIONS_MAX; n++) {
+        const struct pd_samples *samples = pd_bare_samples(measured->bare, operation, n);
+        if (samples != NULL) {
+            (void)snprintf(name, sizeof name, "bare loop/%s/%s/%s/%u connection%s",
+                           pd_operation_name(operation), transport, size, n, n > 1 ? "s" : "");
+            pd_report_row(name, "GB/s", samples, raw_name, raw);
+        }
     }
 }
 
