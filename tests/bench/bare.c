@@ -69,29 +69,38 @@ static bool serve_pull(int fd, const struct pd_kernel *kernel)
     return true;
 }
 
-/* As much as the socket takes or has now; false when the other end is gone. */
-static bool move_in(int fd, void *buf, size_t bytes, size_t *moved)
+/* What happened to both directions in one try. */
+struct progress {
+    bool moved;
+    bool gone; /* the other end is */
+};
+
+static void move_in(int fd, void *buf, size_t bytes, size_t *moved, struct progress *progress)
 {
     ssize_t n = recv(fd, (char *)buf + *moved, bytes - *moved, MSG_DONTWAIT);
     if (n > 0) {
         *moved += (size_t)n;
+        progress->moved = true;
     }
-    return n > 0 || (n < 0 && errno == EAGAIN);
+    progress->gone = progress->gone || n == 0 || (n < 0 && errno != EAGAIN);
 }
 
-static bool move_out(int fd, const void *buf, size_t bytes, size_t *moved)
+static void move_out(int fd, const void *buf, size_t bytes, size_t *moved,
+                     struct progress *progress)
 {
     ssize_t n = send(fd, (const char *)buf + *moved, bytes - *moved, MSG_DONTWAIT | MSG_NOSIGNAL);
     if (n > 0) {
         *moved += (size_t)n;
+        progress->moved = true;
     }
-    return n >= 0 || errno == EAGAIN;
+    progress->gone = progress->gone || (n < 0 && errno != EAGAIN);
 }
 
-static bool wait_for(int fd, bool in, bool out)
+/* Sleeps only after a try in which nothing moved. False: the other end is gone. */
+static bool go_on(int fd, const struct progress *progress, bool in, bool out)
 {
     struct pollfd wanted = {.fd = fd, .events = (short)((in ? POLLIN : 0) | (out ? POLLOUT : 0))};
-    return poll(&wanted, 1, -1) > 0;
+    return !progress->gone && (progress->moved || poll(&wanted, 1, -1) > 0);
 }
 
 /* Blocks come in and go back, updated, at the same time. */
@@ -103,27 +112,24 @@ static bool serve_push_pull(int fd, struct pd_kernel *kernel, float *staging)
     size_t in = 0;
     size_t out = 0;
     while (returned < blocks) {
-        if (!wait_for(fd, applied < blocks, returned < applied)) {
-            return false;
-        }
+        struct progress progress = {0};
         if (applied < blocks) {
-            if (!move_in(fd, staging, block_bytes(kernel, applied), &in)) {
-                return false;
-            }
+            move_in(fd, staging, block_bytes(kernel, applied), &in, &progress);
             if (in == block_bytes(kernel, applied)) {
                 pd_kernel_update(kernel, applied++, staging);
                 in = 0;
             }
         }
         if (returned < applied) {
-            const float *weights = pd_kernel_weights(kernel, returned);
-            if (!move_out(fd, weights, block_bytes(kernel, returned), &out)) {
-                return false;
-            }
-            if (out == block_bytes(kernel, returned)) {
+            size_t bytes = block_bytes(kernel, returned);
+            move_out(fd, pd_kernel_weights(kernel, returned), bytes, &out, &progress);
+            if (out == bytes) {
                 returned++;
                 out = 0;
             }
+        }
+        if (!go_on(fd, &progress, applied < blocks, returned < applied)) {
+            return false;
         }
     }
     return true;
@@ -163,19 +169,15 @@ static bool push_pull(int fd, const char *gradient, char *values, size_t bytes)
     size_t sent = 0;
     size_t received = 0;
     while (received < bytes) {
+        struct progress progress = {0};
         size_t end = bytes - received > ahead ? received + ahead : bytes;
-        bool sends = sent < end;
-        if (!wait_for(fd, true, sends)) {
-            return false;
-        }
-        if (sends) {
+        if (sent < end) {
             /* Steps of a block, so that what comes back is read in between. */
             size_t step = end - sent > PD_BLOCK_BYTES ? sent + PD_BLOCK_BYTES : end;
-            if (!move_out(fd, gradient, step, &sent)) {
-                return false;
-            }
+            move_out(fd, gradient, step, &sent, &progress);
         }
-        if (!move_in(fd, values, bytes, &received)) {
+        move_in(fd, values, bytes, &received, &progress);
+        if (!go_on(fd, &progress, true, sent < end)) {
             return false;
         }
     }

@@ -24,6 +24,38 @@ struct pd_daemon {
     char unix_address[PATH_BYTES];
 };
 
+/* The one that an interrupted run leaves to the signal's handler. */
+static const struct pd_daemon *running;
+
+static void remove_folder(const struct pd_daemon *daemon)
+{
+    (void)unlink(daemon->address_file);
+    (void)unlink(daemon->unix_path);
+    (void)rmdir(daemon->folder);
+}
+
+/* Workers end by themselves (pd_peer_fork); files do not, and the daemon might still make some. */
+static void on_end(int signal)
+{
+    if (running != NULL) {
+        (void)kill(running->pid, SIGKILL);
+        (void)waitpid(running->pid, NULL, 0);
+        remove_folder(running);
+    }
+    _exit(128 + signal);
+}
+
+static void catch_signals(void (*handler)(int))
+{
+    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
+    const struct sigaction action = {.sa_handler = handler};
+    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
+        if (sigaction(signals[i], &action, NULL) != 0) {
+            err(1, "sigaction");
+        }
+    }
+}
+
 static void program_beside(const char *name, char *ret_path, size_t bytes)
 {
     char self[PATH_MAX];
@@ -81,7 +113,11 @@ struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum)
     if (daemon == NULL) {
         err(1, "daemon");
     }
-    (void)snprintf(daemon->folder, sizeof daemon->folder, "/tmp/paramd-bench-XXXXXX");
+    const char *parent = getenv("TMPDIR");
+    parent = parent != NULL && parent[0] != '\0' ? parent : "/tmp";
+    if (snprintf(daemon->folder, FOLDER_BYTES, "%s/paramd-bench-XXXXXX", parent) >= FOLDER_BYTES) {
+        errx(1, "the path of TMPDIR is too long for a Unix socket in it");
+    }
     if (mkdtemp(daemon->folder) == NULL) {
         err(1, "%s", daemon->folder);
     }
@@ -96,6 +132,8 @@ struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum)
     if (daemon->pid == 0) {
         run(daemon, shards, payload_sum);
     }
+    running = daemon;
+    catch_signals(on_end);
     wait_for_file(daemon, watch);
     (void)close(watch);
     read_address(daemon);
@@ -115,8 +153,8 @@ void pd_daemon_stop(struct pd_daemon *daemon)
     if (status != 0) {
         warnx("paramd ended with status %#x", (unsigned)status);
     }
-    (void)unlink(daemon->address_file);
-    (void)unlink(daemon->unix_path);
-    (void)rmdir(daemon->folder);
+    catch_signals(SIG_DFL);
+    running = NULL;
+    remove_folder(daemon);
     free(daemon);
 }

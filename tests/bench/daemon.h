@@ -1,5 +1,5 @@
 /* A daemon of the bench's own: the paramd beside this program, on a free port and a Unix socket in
- * a directory of its own, gone with the bench whatever happens. */
+ * a directory of its own below $TMPDIR or /tmp, gone with the bench whatever happens. */
 #ifndef PARAMD_TESTS_BENCH_DAEMON_H
 #define PARAMD_TESTS_BENCH_DAEMON_H
 

@@ -79,6 +79,10 @@ pid_t pd_peer_fork(void)
     check(pid, "fork");
     if (pid == 0) {
         check(prctl(PR_SET_PDEATHSIG, SIGKILL), "prctl");
+        /* A handler of the parent's is about what belongs to the parent. */
+        (void)signal(SIGINT, SIG_DFL);
+        (void)signal(SIGTERM, SIG_DFL);
+        (void)signal(SIGHUP, SIG_DFL);
         if (getppid() != parent) {
             _exit(1);
         }
