@@ -60,7 +60,7 @@ static inline void add_run(float *const *arrays, unsigned count, const float *g,
     }
 }
 
-void PD_FORM(pd_add)(float *const *arrays, unsigned count, const float *g, size_t n)
+static void plain(float *const *arrays, unsigned count, const float *g, size_t n)
 {
     add_run(arrays, count, g, 0, n);
 }
@@ -71,7 +71,7 @@ static inline void prefetch(const float *at)
     __builtin_prefetch(at + AHEAD_ELEMENTS, 1);
 }
 
-void PD_FORM(pd_add_prefetched)(float *const *arrays, unsigned count, const float *g, size_t n)
+static void prefetched(float *const *arrays, unsigned count, const float *g, size_t n)
 {
     for (size_t first = 0; first < n; first += LINE_ELEMENTS) {
         size_t run = n - first < LINE_ELEMENTS ? n - first : LINE_ELEMENTS;
@@ -81,3 +81,5 @@ void PD_FORM(pd_add_prefetched)(float *const *arrays, unsigned count, const floa
         add_run(arrays, count, g, first, run);
     }
 }
+
+const struct pd_add_form PD_FORM(pd_add_form) = {.plain = plain, .prefetched = prefetched};

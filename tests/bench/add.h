@@ -7,7 +7,12 @@
 /* Adds g to each of arrays 0 to count - 1 (1 to 4). */
 typedef void pd_add(float *const *arrays, unsigned count, const float *g, size_t n);
 
-extern pd_add pd_add_baseline, pd_add_v3, pd_add_v4;
-extern pd_add pd_add_prefetched_baseline, pd_add_prefetched_v3, pd_add_prefetched_v4;
+/* The loop in one vector form, as it is and with prefetch. */
+struct pd_add_form {
+    pd_add *plain;
+    pd_add *prefetched;
+};
+
+extern const struct pd_add_form pd_add_form_baseline, pd_add_form_v3, pd_add_form_v4;
 
 #endif

@@ -221,8 +221,8 @@ static void *run_part(void *arg)
 static double run_form(const struct pd_bare *bare, const struct bare_form *form,
                        const struct order *order)
 {
-    struct part parts[PD_PEER_CONNECTIONS_MAX];
-    pthread_t threads[PD_PEER_CONNECTIONS_MAX];
+    struct part parts[PD_PEER_CONNECTIONS_MAX] = {0};
+    pthread_t threads[PD_PEER_CONNECTIONS_MAX] = {0};
     double begin = pd_now_s();
     for (unsigned i = 0; i < form->peer.connections; i++) {
         parts[i] = (struct part){.fd = form->peer.fds[i],

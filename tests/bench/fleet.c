@@ -107,6 +107,14 @@ static void take_buffers(struct worker *worker)
     }
 }
 
+static void give_buffers(struct worker *worker)
+{
+    pd_memory_give(worker->gradient, model_bytes(worker->task));
+    pd_memory_give(worker->values, model_bytes(worker->task));
+    free(worker->entries);
+    free(worker->tickets);
+}
+
 static void once_for_all(struct worker *worker, enum pd_operation operation)
 {
     static int (*const calls[PD_OPERATIONS])(
@@ -176,6 +184,7 @@ static void work(int fd, unsigned index, const void *arg)
     }
     check(paramd_leave(worker.model, TIMEOUT_MS), "leave");
     paramd_close(worker.client);
+    give_buffers(&worker);
 }
 
 static struct span collect(struct pd_peer *worker)

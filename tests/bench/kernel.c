@@ -90,20 +90,20 @@ static void add(struct pd_kernel *kernel, size_t block, const float *gradient, p
     loop(arrays, 1 + kernel->moments, gradient, state.elements);
 }
 
-void pd_kernel_add(struct pd_kernel *kernel, size_t block, const float *gradient)
+static const struct pd_add_form *add_form(void)
 {
     const char *isa = pd_optim_isa();
-    add(kernel, block, gradient,
-        strcmp(isa, "v4") == 0   ? pd_add_v4
-        : strcmp(isa, "v3") == 0 ? pd_add_v3
-                                 : pd_add_baseline);
+    const struct pd_add_form *other =
+        strcmp(isa, "v3") == 0 ? &pd_add_form_v3 : &pd_add_form_baseline;
+    return strcmp(isa, "v4") == 0 ? &pd_add_form_v4 : other;
+}
+
+void pd_kernel_add(struct pd_kernel *kernel, size_t block, const float *gradient)
+{
+    add(kernel, block, gradient, add_form()->plain);
 }
 
 void pd_kernel_add_prefetched(struct pd_kernel *kernel, size_t block, const float *gradient)
 {
-    const char *isa = pd_optim_isa();
-    add(kernel, block, gradient,
-        strcmp(isa, "v4") == 0   ? pd_add_prefetched_v4
-        : strcmp(isa, "v3") == 0 ? pd_add_prefetched_v3
-                                 : pd_add_prefetched_baseline);
+    add(kernel, block, gradient, add_form()->prefetched);
 }

@@ -59,7 +59,7 @@ static void tcp_pair(int buffer_bytes, int ret_fds[2])
     check(getsockname(listener, (struct sockaddr *)&address, &bytes), "getsockname");
     ret_fds[0] = tcp_socket(buffer_bytes);
     check(connect(ret_fds[0], (struct sockaddr *)&address, bytes), "connect");
-    ret_fds[1] = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    ret_fds[1] = accept4(listener, (struct sockaddr *)&address, &bytes, SOCK_CLOEXEC);
     check(ret_fds[1], "accept");
     (void)close(listener);
 }
@@ -122,7 +122,10 @@ struct pd_peer pd_peer_start(enum pd_transport transport, unsigned connections,
                              int socket_buffer_bytes, pd_peer_serve *serve, const void *arg)
 {
     struct pd_peer peer = {.connections = connections};
-    struct serving serving[PD_PEER_CONNECTIONS_MAX];
+    struct serving serving[PD_PEER_CONNECTIONS_MAX] = {0};
+    if (connections < 1 || connections > PD_PEER_CONNECTIONS_MAX) {
+        errx(1, "not made for %u connections", connections);
+    }
     for (unsigned i = 0; i < connections; i++) {
         int fds[2];
         if (transport == PD_TRANSPORT_TCP) {
