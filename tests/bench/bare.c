@@ -6,6 +6,7 @@
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 
 #include "tests/bench/bare.h"
@@ -142,7 +143,7 @@ static void serve(int fd, unsigned index, const void *arg)
     struct order order;
     float *staging = pd_memory_take(PD_BLOCK_BYTES);
     bool runs = true;
-    (void)index;
+    pd_peer_pin((int)index + 1);
     pd_kernel_init(&kernel, "adam", bytes / sizeof(float));
     while (runs && pd_peer_read(fd, &order, sizeof order)) {
         for (uint64_t i = 0; runs && i < order.repeats; i++) {
@@ -187,6 +188,7 @@ static bool push_pull(int fd, const char *gradient, char *values, size_t bytes)
 /* One connection's part of a measurement. */
 struct part {
     int fd;
+    unsigned index;
     const char *gradient;
     char *values;
     size_t bytes;
@@ -196,6 +198,7 @@ struct part {
 static void *run_part(void *arg)
 {
     const struct part *part = arg;
+    pd_peer_pin((int)part->index);
     bool runs = pd_peer_write(part->fd, &part->order, sizeof part->order);
     char done;
     for (uint64_t i = 0; runs && i < part->order.repeats; i++) {
@@ -226,6 +229,7 @@ static double run_form(const struct pd_bare *bare, const struct bare_form *form,
     double begin = pd_now_s();
     for (unsigned i = 0; i < form->peer.connections; i++) {
         parts[i] = (struct part){.fd = form->peer.fds[i],
+                                 .index = i,
                                  .gradient = bare->gradient + i * form->bytes,
                                  .values = bare->values + i * form->bytes,
                                  .bytes = form->bytes,
@@ -238,7 +242,9 @@ static double run_form(const struct pd_bare *bare, const struct bare_form *form,
     for (unsigned i = 1; i < form->peer.connections; i++) {
         (void)pthread_join(threads[i], NULL);
     }
-    return pd_now_s() - begin;
+    double seconds = pd_now_s() - begin;
+    pd_peer_pin(-1);
+    return seconds;
 }
 
 struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes)
@@ -258,6 +264,10 @@ struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes)
     bare->values = pd_memory_take(tensor_bytes);
     pd_gradient_fill((float *)(void *)bare->gradient, tensor_bytes / sizeof(float));
     memset(bare->values, 0, tensor_bytes);
+    /* Else the first pull after each later fork pays for pages that the child might need. */
+    if (madvise(bare->values, tensor_bytes, MADV_DONTFORK) != 0) {
+        err(1, "madvise");
+    }
     return bare;
 }
 
