@@ -11,6 +11,8 @@
 #include <unistd.h>
 #include <utlist.h>
 
+#include "proto/busy_poll.h"
+
 const char *paramd_version(void)
 {
     return PD_RELEASE;
@@ -207,6 +209,14 @@ static const char *chosen_address(const struct paramd_options *options)
     return address != NULL ? address : "127.0.0.1:7700";
 }
 
+static uint64_t busy_poll_us(const struct paramd_options *options)
+{
+    if (options->busy_poll_us < 0) {
+        return 0;
+    }
+    return options->busy_poll_us == 0 ? PD_BUSY_POLL_DEFAULT_US : (uint64_t)options->busy_poll_us;
+}
+
 static int make_parts(struct paramd_client *client, const struct paramd_options *options)
 {
     char name[64];
@@ -224,8 +234,8 @@ static int make_parts(struct paramd_client *client, const struct paramd_options 
         return pd_error_plain(PARAMD_NO_MEMORY);
     }
     const char *address = chosen_address(options);
-    int status = pd_transport_create(address, client->core, &client->mutex, after_turn, client,
-                                     &client->transport);
+    int status = pd_transport_create(address, busy_poll_us(options), client->core, &client->mutex,
+                                     after_turn, client, &client->transport);
     if (status == PARAMD_INVALID) {
         return pd_error_set(status, "%s is no address: HOST:PORT, [IPV6]:PORT or unix:PATH",
                             address);

@@ -9,10 +9,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/busy_poll.h"
 #include "proto/limits.h"
 #include "server/machine.h"
 
 enum { SHARDS_DEFAULT_MAX = 8, CONNECTIONS_DEFAULT = 4096, CONNECTIONS_MAX = 1000000 };
+enum { BUSY_POLL_MAX_US = 1000000 };
 enum { MEMORY_DEFAULT_PERCENT = 80, MEMORY_MIN_BYTES = 1024 * 1024 };
 
 /* Times that a person could mean; longer ones would overflow on their way to microseconds. */
@@ -149,6 +151,23 @@ static bool set_connections_max(struct pd_config *config, const char *value)
     return parse_count(value, 1, CONNECTIONS_MAX, &config->connections_max);
 }
 
+static bool set_busy_poll(struct pd_config *config, const char *value)
+{
+    uint32_t us = 0;
+    bool good = parse_count(value, 0, BUSY_POLL_MAX_US, &us);
+    config->busy_poll_us = us;
+    return good;
+}
+
+static bool set_pin(struct pd_config *config, const char *value)
+{
+    static const char *const words[] = {"off", "on", NULL};
+    unsigned place = 0;
+    bool good = parse_word(value, words, &place);
+    config->pin = place == 1;
+    return good;
+}
+
 static bool set_log_level(struct pd_config *config, const char *value)
 {
     static const char *const words[] = {"debug", "info", "warn", "error", NULL};
@@ -176,7 +195,7 @@ static bool set_address_file(struct pd_config *config, const char *value)
 /* One setting. Lines of help are short enough for a terminal behind an indent of four. */
 struct option_row {
     const char *name;
-    const char *value;   /* what stands for it in --help */
+    const char *value; /* what stands for it in --help; NULL: a switch, on|off in the environment */
     const char *initial; /* as shown */
     const char *allowed; /* the end of an error sentence */
     bool (*set)(struct pd_config *config, const char *value);
@@ -211,6 +230,12 @@ static const struct option_row rows[] = {
     {"connections-max", "N", "4096", "a whole number from 1 to 1000000", set_connections_max,
      "Most connections at a time; a further one is told that the daemon is busy. Kept\n"
      "below the limit of open files."},
+    {"busy-poll-us", "N", "50", "a whole number of microseconds from 0 to 1000000", set_busy_poll,
+     "How long a shard's thread looks for more after the last bytes before it sleeps:\n"
+     "waking up costs more than most answers. 0: it sleeps at once. An idle daemon\n"
+     "sleeps either way."},
+    {"pin", NULL, "off", "on or off", set_pin,
+     "Keeps each shard's thread on one core, in turn: for a machine that does nothing else."},
     {"log-level", "LEVEL", "info", "debug, info, warn or error", set_log_level,
      "Least level that is logged: debug, info, warn or error. Logs go to stderr."},
     {"log-format", "FORMAT", "logfmt", "logfmt or json", set_log_format,
@@ -241,7 +266,8 @@ void pd_config_help(FILE *out)
     for (size_t i = 0; i < ROWS; i++) {
         char environment[64];
         environment_name(rows[i].name, environment, sizeof environment);
-        (void)fprintf(out, "\n  --%s %s\n    ", rows[i].name, rows[i].value);
+        (void)fprintf(out, "\n  --%s%s%s\n    ", rows[i].name, rows[i].value != NULL ? " " : "",
+                      rows[i].value != NULL ? rows[i].value : "");
         for (const char *at = rows[i].help; *at != '\0'; at++) {
             (void)fputs(*at == '\n' ? "\n    " : (char[]){*at, '\0'}, out);
         }
@@ -269,6 +295,7 @@ static void set_defaults(struct pd_config *config)
         .retention_us = UINT64_C(86400) * 1000000,
         .payload_sum = PD_SUM_AUTO,
         .connections_max = CONNECTIONS_DEFAULT,
+        .busy_poll_us = PD_BUSY_POLL_DEFAULT_US,
         .log_level = PD_LOG_INFO,
         .log_format = PD_LOG_LOGFMT,
     };
@@ -294,7 +321,8 @@ enum pd_config_outcome pd_config_read(int argc, char **argv, struct pd_config *r
 {
     struct option options[ROWS + 3];
     for (size_t i = 0; i < ROWS; i++) {
-        options[i] = (struct option){rows[i].name, required_argument, NULL, (int)i};
+        options[i] = (struct option){
+            rows[i].name, rows[i].value != NULL ? required_argument : no_argument, NULL, (int)i};
     }
     options[ROWS] = (struct option){"help", no_argument, NULL, HELP_CODE};
     options[ROWS + 1] = (struct option){"version", no_argument, NULL, VERSION_CODE};
@@ -326,7 +354,7 @@ enum pd_config_outcome pd_config_read(int argc, char **argv, struct pd_config *r
             return PD_CONFIG_BAD;
         }
         const struct option_row *row = &rows[code];
-        if (!row->set(&config, optarg)) {
+        if (!row->set(&config, row->value != NULL ? optarg : "on")) {
             (void)snprintf(error, error_bytes, "--%s \"%s\" is not allowed: give %s", row->name,
                            optarg, row->allowed);
             return PD_CONFIG_BAD;

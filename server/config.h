@@ -3,6 +3,7 @@
 #ifndef PARAMD_SERVER_CONFIG_H
 #define PARAMD_SERVER_CONFIG_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -22,6 +23,8 @@ struct pd_config {
     uint64_t retention_us;
     enum pd_payload_sum_mode payload_sum;
     uint32_t connections_max;
+    uint64_t busy_poll_us;
+    bool pin;
     enum pd_log_level log_level;
     enum pd_log_format log_format;
     const char *address_file; /* NULL: none */

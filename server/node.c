@@ -298,20 +298,25 @@ static enum paramd_status start_shards(struct node *node)
 {
     const struct pd_config *config = node->config;
     uint64_t share = config->memory_max / config->shards;
-    struct pd_host_options options = {
-        .shards = config->shards,
-        .connections_max = node->connections_max,
-        .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
-        .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
-        .push_ids_max = larger(share / PUSH_IDS_SHARE, SHARD_BUFFER_MIN_BYTES),
-        .lease_us = config->lease_us,
-        .retention_us = config->retention_us,
-        .payload_sum = config->payload_sum,
-        .memory = pd_block_memory(),
-        .version = "paramd/" PD_RELEASE,
+    struct pd_shard_thread_options options = {
+        .busy_poll_us = config->busy_poll_us,
+        .pin = config->pin,
+        .host =
+            {
+                .shards = config->shards,
+                .connections_max = node->connections_max,
+                .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
+                .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
+                .push_ids_max = larger(share / PUSH_IDS_SHARE, SHARD_BUFFER_MIN_BYTES),
+                .lease_us = config->lease_us,
+                .retention_us = config->retention_us,
+                .payload_sum = config->payload_sum,
+                .memory = pd_block_memory(),
+                .version = "paramd/" PD_RELEASE,
+            },
     };
     for (uint32_t i = 0; i < config->shards; i++) {
-        options.shard = i;
+        options.host.shard = i;
         enum paramd_status status =
             pd_shard_thread_create(&options, &node->messages, &node->reports, &node->threads[i]);
         if (status != PARAMD_OK) {

@@ -39,6 +39,7 @@ struct pd_shard_thread {
     bool stop_ordered;
     /* The shard's thread's. */
     uint32_t shard;
+    bool pin;
     struct pd_loop loop;
     uv_timer_t tick;
     struct pd_host *host;
@@ -78,6 +79,7 @@ static unsigned peer_read_target(void *context, struct pd_span *spans)
 static void peer_received(void *context, size_t bytes)
 {
     struct peer *peer = context;
+    pd_loop_stir(&peer->thread->loop);
     pd_host_received(peer->thread->host, peer->conn, bytes, now_us());
 }
 
@@ -90,6 +92,7 @@ static unsigned peer_write_source(void *context, struct pd_span *spans)
 static void peer_written(void *context, size_t bytes)
 {
     struct peer *peer = context;
+    pd_loop_stir(&peer->thread->loop);
     pd_host_written(peer->thread->host, peer->conn, bytes, now_us());
 }
 
@@ -316,7 +319,7 @@ static enum paramd_status open_mailboxes(struct pd_shard_thread *thread)
     return status;
 }
 
-enum paramd_status pd_shard_thread_create(const struct pd_host_options *options,
+enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *options,
                                           struct pd_mailbox *control, struct pd_mailbox *reports,
                                           struct pd_shard_thread **ret_thread)
 {
@@ -332,11 +335,13 @@ enum paramd_status pd_shard_thread_create(const struct pd_host_options *options,
     if (status != PARAMD_OK) {
         goto fail_loop;
     }
-    status = pd_host_create(options, &thread->host);
+    status = pd_host_create(&options->host, &thread->host);
     if (status != PARAMD_OK) {
         goto fail_mailboxes;
     }
-    thread->shard = options->shard;
+    thread->shard = options->host.shard;
+    thread->pin = options->pin;
+    pd_loop_set_busy_poll(&thread->loop, options->busy_poll_us);
     thread->control = control;
     thread->reports = reports;
     pd_link_init(&thread->peers);
@@ -360,7 +365,11 @@ enum paramd_status pd_shard_thread_start(struct pd_shard_thread *thread)
 {
     char name[24];
     (void)snprintf(name, sizeof name, "paramd-%u", (unsigned)thread->shard);
-    return pd_loop_start(&thread->loop, name);
+    enum paramd_status status = pd_loop_start(&thread->loop, name);
+    if (status == PARAMD_OK && thread->pin) {
+        pd_loop_pin(&thread->loop, thread->shard);
+    }
+    return status;
 }
 
 static void destroy_messages(struct pd_link *list)

@@ -24,9 +24,15 @@ struct pd_shard_report {
     enum pd_shard_report_kind kind;
 };
 
+struct pd_shard_thread_options {
+    struct pd_host_options host;
+    uint64_t busy_poll_us; /* how long it polls after traffic before it sleeps */
+    bool pin;              /* the thread stays on one core */
+};
+
 /* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does
  * not run yet. RESOURCE_EXHAUSTED: no memory or no descriptor for it. */
-enum paramd_status pd_shard_thread_create(const struct pd_host_options *options,
+enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *options,
                                           struct pd_mailbox *control, struct pd_mailbox *reports,
                                           struct pd_shard_thread **ret_thread)
     __attribute__((warn_unused_result));

@@ -83,6 +83,9 @@ struct paramd_options {
     const char *name; /* shows in the daemon's log; NULL: the program's pid */
     enum paramd_payload_sum payload_sum;
     bool no_thread; /* I/O happens inside blocking calls and paramd_run only */
+    /* Microseconds for which whoever does I/O looks for more before it sleeps: waking up costs more
+     * than most answers take. 0: 50; -1: it sleeps at once. */
+    int busy_poll_us;
 };
 
 /* Opens a client. Connects in the background: a daemon that is not there yet shows as a timeout of

@@ -9,6 +9,7 @@
 #include <netdb.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,6 +20,7 @@
 #include <uv.h>
 
 #include "client/net/address.h"
+#include "proto/busy_poll.h"
 
 enum {
     SPANS_MAX = 256,
@@ -49,6 +51,9 @@ struct pd_transport {
     uv_timer_t timer;    /* the core's next wake */
     uv_timer_t deadline; /* of pd_transport_run */
     bool stopping;       /* guarded by mutex */
+    bool stopped;        /* the loop's thread has seen it */
+    bool stirred;        /* something happened on a stream in this turn of the loop */
+    struct pd_busy_poll busy_poll;
     struct pd_client *core;
     pthread_mutex_t *mutex;
     void (*after)(void *arg);
@@ -201,6 +206,7 @@ static bool stream_write(struct stream *stream)
         struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
         ssize_t bytes = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
         if (bytes >= 0) {
+            stream->transport->stirred = true;
             pd_client_written(stream->transport->core, stream->link, (size_t)bytes,
                               pd_transport_now_us());
             moved += (size_t)bytes;
@@ -442,6 +448,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
 {
     struct stream *stream = poll->data;
     struct pd_transport *transport = stream->transport;
+    transport->stirred = true;
     enter(transport);
     if (!stream->closing) {
         if (stream->state == CONNECTING) {
@@ -469,15 +476,14 @@ static void on_wake(uv_async_t *wake)
 {
     struct pd_transport *transport = wake->data;
     enter(transport);
-    if (transport->stopping) {
-        uv_stop(&transport->loop);
-    }
+    transport->stopped = transport->stopping;
     leave(transport);
 }
 
 static void on_deadline(uv_timer_t *timer)
 {
-    (void)timer; /* ending the loop's turn is all it is for */
+    struct pd_transport *transport = timer->data;
+    transport->stirred = true; /* ending the wait is all it is for */
 }
 
 static void set_timer(struct pd_transport *transport, uint64_t wake_us)
@@ -542,13 +548,28 @@ static void pump(struct pd_transport *transport)
     set_timer(transport, wake_us);
 }
 
+/* One turn of the loop; false: it has slept, or was not allowed to and found nothing. */
+static bool turn(struct pd_transport *transport, bool may_sleep)
+{
+    bool polls = pd_busy_poll_goes_on(&transport->busy_poll, pd_transport_now_us());
+    transport->stirred = false;
+    (void)uv_run(&transport->loop, polls || !may_sleep ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    uint64_t end_us = pd_transport_now_us();
+    if (transport->stirred) {
+        pd_busy_poll_begin(&transport->busy_poll, end_us);
+    } else if (polls) {
+        (void)sched_yield();
+        pd_busy_poll_yielded(&transport->busy_poll, end_us, pd_transport_now_us());
+    }
+    return polls;
+}
+
 void pd_transport_loop(struct pd_transport *transport)
 {
     enter(transport);
-    bool stopping = transport->stopping;
     leave(transport);
-    if (!stopping) {
-        (void)uv_run(&transport->loop, UV_RUN_DEFAULT);
+    while (!transport->stopped) {
+        (void)turn(transport, true);
     }
 }
 
@@ -573,12 +594,15 @@ void pd_transport_run(struct pd_transport *transport, uint64_t timeout_us)
         uv_update_time(&transport->loop);
         (void)uv_timer_start(&transport->deadline, on_deadline, (timeout_us + 999) / 1000, 0);
     }
-    (void)uv_run(&transport->loop, timeout_us == 0 ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    pd_busy_poll_begin(&transport->busy_poll, pd_transport_now_us());
+    while (turn(transport, timeout_us > 0) && timeout_us > 0 && !transport->stirred) {
+    }
     (void)uv_timer_stop(&transport->deadline);
 }
 
-int pd_transport_create(const char *address, struct pd_client *core, pthread_mutex_t *mutex,
-                        void (*after)(void *arg), void *arg, struct pd_transport **ret_transport)
+int pd_transport_create(const char *address, uint64_t busy_poll_us, struct pd_client *core,
+                        pthread_mutex_t *mutex, void (*after)(void *arg), void *arg,
+                        struct pd_transport **ret_transport)
 {
     struct pd_transport *transport = calloc(1, sizeof *transport);
     if (transport == NULL) {
@@ -589,6 +613,7 @@ int pd_transport_create(const char *address, struct pd_client *core, pthread_mut
         return PARAMD_INVALID;
     }
     (void)snprintf(transport->address_text, sizeof transport->address_text, "%s", address);
+    transport->busy_poll.window_us = busy_poll_us;
     transport->core = core;
     transport->mutex = mutex;
     transport->after = after;
@@ -606,6 +631,7 @@ int pd_transport_create(const char *address, struct pd_client *core, pthread_mut
     (void)uv_timer_init(&transport->loop, &transport->deadline);
     transport->wake.data = transport;
     transport->timer.data = transport;
+    transport->deadline.data = transport;
     *ret_transport = transport;
     return PARAMD_OK;
 }

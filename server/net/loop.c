@@ -3,6 +3,7 @@
 #include "server/net/loop.h"
 
 #include <pthread.h>
+#include <sched.h>
 
 static void on_prepare(uv_prepare_t *prepare)
 {
@@ -21,12 +22,46 @@ enum paramd_status pd_loop_init(struct pd_loop *loop, void (*settle)(void *conte
     loop->_settle_handle.data = loop;
     loop->_settle = settle;
     loop->_context = context;
+    loop->_busy_poll = (struct pd_busy_poll){0};
+    loop->_stirred = false;
     return PARAMD_OK;
+}
+
+void pd_loop_set_busy_poll(struct pd_loop *loop, uint64_t us)
+{
+    loop->_busy_poll.window_us = us;
+}
+
+void pd_loop_stir(struct pd_loop *loop)
+{
+    loop->_stirred = true;
+}
+
+static uint64_t now_us(void)
+{
+    return uv_hrtime() / 1000;
+}
+
+/* One turn; false: no handle is left. */
+static bool turn(struct pd_loop *loop)
+{
+    bool polls = pd_busy_poll_goes_on(&loop->_busy_poll, now_us());
+    bool alive = uv_run(&loop->uv, polls ? UV_RUN_NOWAIT : UV_RUN_ONCE) != 0;
+    uint64_t end_us = now_us();
+    if (loop->_stirred) {
+        loop->_stirred = false;
+        pd_busy_poll_begin(&loop->_busy_poll, end_us);
+    } else if (polls) {
+        (void)sched_yield();
+        pd_busy_poll_yielded(&loop->_busy_poll, end_us, now_us());
+    }
+    return alive;
 }
 
 void pd_loop_run(struct pd_loop *loop)
 {
-    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    while (turn(loop)) {
+    }
 }
 
 static void thread_main(void *argument)
@@ -41,6 +76,24 @@ enum paramd_status pd_loop_start(struct pd_loop *loop, const char *name)
     }
     (void)pthread_setname_np(loop->_thread, name);
     return PARAMD_OK;
+}
+
+void pd_loop_pin(struct pd_loop *loop, unsigned index)
+{
+    cpu_set_t allowed;
+    cpu_set_t one;
+    CPU_ZERO(&one);
+    if (sched_getaffinity(0, sizeof allowed, &allowed) != 0) {
+        return;
+    }
+    unsigned place = index % (unsigned)CPU_COUNT(&allowed);
+    for (size_t cpu = 0; cpu < CPU_SETSIZE; cpu++) {
+        if (CPU_ISSET(cpu, &allowed) && place-- == 0) {
+            CPU_SET(cpu, &one);
+            (void)pthread_setaffinity_np(loop->_thread, sizeof one, &one);
+            return;
+        }
+    }
 }
 
 void pd_loop_join(struct pd_loop *loop)

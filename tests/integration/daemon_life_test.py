@@ -23,10 +23,12 @@ class Options(unittest.TestCase):
         result = daemon.run("--help")
         self.assertEqual(result.returncode, 0)
         self.assertEqual(result.stderr, "")
-        options = re.findall(r"^  --(\S+) \S", result.stdout, re.MULTILINE)
+        options = re.findall(r"^  --(\S+)", result.stdout, re.MULTILINE)
+        self.assertEqual(options[-2:], ["version", "help"])
+        options = options[:-2]
         self.assertEqual(options[:3], ["listen", "unix", "shards"])
         for option in options:
-            self.assertRegex(result.stdout, rf"(?s)\n  --{option} .*?\n    Default: [^\n]+\. "
+            self.assertRegex(result.stdout, rf"(?s)\n  --{option}\b.*?\n    Default: [^\n]+\. "
                              rf"Environment: PARAMD_{option.upper().replace('-', '_')}\n")
         self.assertEqual(result.stdout.count("Default: "), len(options))
         self.assertLessEqual(max(map(len, result.stdout.splitlines())), 90)

@@ -64,13 +64,15 @@ START_TEST(options_are_taken)
     ck_assert_uint_eq(config.lease_us, 250000);
     ck_assert_uint_eq(config.retention_us, 60000000);
     ck_assert_int_eq(read_line("--payload-sum off --connections-max 7 --log-level debug "
-                               "--log-format json --address-file a"),
+                               "--log-format json --address-file a --busy-poll-us 20 --pin"),
                      PD_CONFIG_RUN);
     ck_assert_int_eq(config.payload_sum, PD_SUM_OFF);
     ck_assert_uint_eq(config.connections_max, 7);
     ck_assert_int_eq(config.log_level, PD_LOG_DEBUG);
     ck_assert_int_eq(config.log_format, PD_LOG_JSON);
     ck_assert_str_eq(config.address_file, "a");
+    ck_assert_uint_eq(config.busy_poll_us, 20);
+    ck_assert(config.pin);
 }
 END_TEST
 
@@ -114,6 +116,8 @@ static const char *const bad_lines[][3] = {
     {"--retention -5", "--retention", "from 0.001"},
     {"--payload-sum yes", "--payload-sum", "auto, on or off"},
     {"--connections-max 0", "--connections-max", "1 to 1000000"},
+    {"--busy-poll-us 2000000", "--busy-poll-us", "0 to 1000000"},
+    {"--pin=on", "--pin=on", "takes no value"},
     {"--log-level loud", "--log-level", "debug, info, warn or error"},
     {"--log-format xml", "--log-format", "logfmt or json"},
     {"--unix=", "--unix", "a path"},
