@@ -5,7 +5,7 @@
  *     p <- p - lr u */
 #include <math.h>
 
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {{PD_LR, 1.0},
                                               {PD_RHO, 0.9},
@@ -26,19 +26,18 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->gain2 = (float)(1.0 - rho);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict v,
-                   float *restrict d, float *restrict unused2, const float *restrict g, size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float vi = k.keep2 * v[i] + k.gain2 * gi * gi;
-        float ui = sqrtf(d[i] + k.eps) / sqrtf(vi + k.eps) * gi;
-        v[i] = vi;
-        d[i] = k.keep2 * d[i] + k.gain2 * ui * ui;
-        p[i] = k.decay * p[i] - k.rate * ui;
-    }
+    float gi = k->scale * g + k->l2 * p;
+    s[0] = k->keep2 * s[0] + k->gain2 * gi * gi;
+    float ui = sqrtf(s[1] + k->eps) / sqrtf(s[0] + k->eps) * gi;
+    s[1] = k->keep2 * s[1] + k->gain2 * ui * ui;
+    return k->decay * p - k->rate * ui;
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 2, element);
 }
 
 const struct pd_rule PD_FORM(pd_adadelta) = {

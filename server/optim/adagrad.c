@@ -3,7 +3,7 @@
  *     p <- p - lr / (1 + (t - 1) lr_decay) * g / (sqrt(s) + eps) */
 #include <math.h>
 
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {
     {PD_LR, 1e-2},     {PD_LR_DECAY, 0},     {PD_INITIAL_ACCUMULATOR_VALUE, 0},
@@ -24,19 +24,16 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->eps = (float)pd_hyper_get(hyper, PD_EPS);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict s,
-                   float *restrict unused1, float *restrict unused2, const float *restrict g,
-                   size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused1;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float si = s[i] + gi * gi;
-        s[i] = si;
-        p[i] = k.decay * p[i] - k.rate * gi / (sqrtf(si) + k.eps);
-    }
+    float gi = k->scale * g + k->l2 * p;
+    s[0] = s[0] + gi * gi;
+    return k->decay * p - k->rate * gi / (sqrtf(s[0]) + k->eps);
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 1, element);
 }
 
 const struct pd_rule PD_FORM(pd_adagrad) = {

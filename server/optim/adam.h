@@ -4,13 +4,12 @@
 
 #include <math.h>
 
+#include "server/optim/loop.h"
 #include "server/optim/portable_math.h"
-#include "server/optim/rule.h"
 
 #define pd_adam_update PD_FORM(pd_adam_update)
 
-void pd_adam_update(const struct pd_constants *constants, float *restrict p, float *restrict m,
-                    float *restrict v, float *restrict unused2, const float *restrict g, size_t n);
+void pd_adam_update(const struct pd_update *u);
 
 /* Both bias corrections go into two numbers:
  *     (m / c1) / (sqrt(v / c2) + eps) = (sqrt(c2) / c1) m / (sqrt(v) + sqrt(c2) eps),   ci = 1 -

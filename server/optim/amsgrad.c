@@ -7,20 +7,18 @@ static const struct pd_hyper_default own[] = {{PD_LR, 1e-3},        {PD_BETA1, 0
                                               {PD_WEIGHT_DECAY, 0}, {PD_DECOUPLED_WEIGHT_DECAY, 0},
                                               {PD_HYPER_KEYS, 0}};
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict m,
-                   float *restrict v, float *restrict x, const float *restrict g, size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float mi = k.keep1 * m[i] + k.gain1 * gi;
-        float vi = k.keep2 * v[i] + k.gain2 * gi * gi;
-        float xi = vi > x[i] ? vi : x[i];
-        m[i] = mi;
-        v[i] = vi;
-        x[i] = xi;
-        p[i] = k.decay * p[i] - k.rate * mi / (sqrtf(xi) + k.eps);
-    }
+    float gi = k->scale * g + k->l2 * p;
+    s[0] = k->keep1 * s[0] + k->gain1 * gi;
+    s[1] = k->keep2 * s[1] + k->gain2 * gi * gi;
+    s[2] = s[1] > s[2] ? s[1] : s[2];
+    return k->decay * p - k->rate * s[0] / (sqrtf(s[2]) + k->eps);
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 3, element);
 }
 
 const struct pd_rule PD_FORM(pd_amsgrad) = {

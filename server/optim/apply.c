@@ -1,11 +1,10 @@
 /* One push into one block: checked first, then the optimizer's loop, over the gradient where it
- * lies or, if it must be widened or clipped, over small tiles of it that never leave the first
- * cache. */
+ * lies or, if it must be clipped, over small tiles of it that never leave the first cache. */
 #include <float.h>
 #include <math.h>
 #include <string.h>
 
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 /* Elements. A multiple of 16, so that an element's lane in the norm does not depend on tiles. */
 enum { TILE = 1024 };
@@ -38,15 +37,9 @@ void pd_optim_resume(const struct pd_optimizer *optimizer, const struct pd_hyper
     }
 }
 
-/* Elements first to first + n of the gradient as f32: in place, or widened into tile. */
-static const float *widened(const struct pd_optim_push *push, size_t first, size_t n, float *tile)
+static const void *gradient_from(const struct pd_optim_push *push, size_t first)
 {
-    const char *src = (const char *)push->gradient + first * pd_dtype_bytes(push->dtype);
-    if (push->dtype == PD_F32) {
-        return (const float *)(const void *)src;
-    }
-    pd_optim_gradient_form()->widen(push->dtype, src, tile, n);
-    return tile;
+    return (const char *)push->gradient + first * pd_dtype_bytes(push->dtype);
 }
 
 static size_t tile_elements(size_t elements, size_t first)
@@ -54,14 +47,18 @@ static size_t tile_elements(size_t elements, size_t first)
     return elements - first < TILE ? elements - first : TILE;
 }
 
-static bool gradient_is_sound(const struct pd_optim_push *push, size_t elements, bool squares)
+/* Nothing is written before the whole gradient is known to be sound. Meanwhile memory sends the
+ * first sixteenth of the block. */
+static bool gradient_is_sound(const struct pd_optim_push *push, const struct pd_optim_block *block,
+                              unsigned moments, bool squares)
 {
     const struct pd_gradient_form *form = pd_optim_gradient_form();
     float limit = squares ? SQUARED_MAX : FLT_MAX;
-    float tile[TILE];
-    for (size_t first = 0; first < elements; first += TILE) {
-        size_t n = tile_elements(elements, first);
-        if (!form->within(widened(push, first, n, tile), n, push->scale, limit)) {
+    for (size_t first = 0; first < block->elements; first += TILE) {
+        size_t n = tile_elements(block->elements, first);
+        pd_prefetch(block->p, block->moments, moments, first / 16, n / 16);
+        float largest = form->largest(push->dtype, gradient_from(push, first), n);
+        if (!(fabsf(push->scale * largest) <= limit)) {
             return false;
         }
     }
@@ -74,8 +71,8 @@ static void clipped(const struct pd_optim_push *push, const struct pd_hyper *hyp
 {
     double clip_value = pd_hyper_get(hyper, PD_CLIP_VALUE);
     float limit = clip_value > 0 ? (float)clip_value : FLT_MAX;
-    const float *g = widened(push, first, n, tile);
-    pd_optim_gradient_form()->clip(g, tile, n, push->scale, limit);
+    pd_optim_gradient_form()->clip(push->dtype, gradient_from(push, first), tile, n, push->scale,
+                                   limit);
 }
 
 /* What brings the block's norm down to clip_norm, as torch.nn.utils.clip_grad_norm_; 1 if it is
@@ -115,14 +112,24 @@ static struct pd_constants constants_of(const struct pd_rule *rule, const struct
     return k;
 }
 
-static void update(const struct pd_rule *rule, const struct pd_constants *k,
-                   struct pd_optim_block *block, size_t first, size_t n, const float *g)
+/* The update from a clipped gradient, tile by tile. */
+static void update_clipped(const struct pd_rule *rule, const struct pd_hyper *hyper,
+                           const struct pd_optim_push *push, const struct pd_update *whole,
+                           unsigned moments)
 {
-    float *moments[PD_MOMENTS_MAX];
-    for (size_t i = 0; i < PD_MOMENTS_MAX; i++) {
-        moments[i] = block->moments[i] != NULL ? block->moments[i] + first : NULL;
+    float tile[TILE];
+    for (size_t first = 0; first < whole->n; first += TILE) {
+        struct pd_update update = *whole;
+        update.p += first;
+        for (unsigned m = 0; m < moments; m++) {
+            update.moments[m] += first;
+        }
+        update.gradient = tile;
+        update.dtype = PD_F32;
+        update.n = tile_elements(whole->n, first);
+        clipped(push, hyper, first, update.n, tile);
+        rule->update(&update);
     }
-    rule->update(k, block->p + first, moments[0], moments[1], moments[2], g, n);
 }
 
 enum paramd_status pd_optim_apply(const struct pd_optimizer *optimizer,
@@ -130,13 +137,14 @@ enum paramd_status pd_optim_apply(const struct pd_optimizer *optimizer,
                                   const struct pd_optim_push *push)
 {
     const struct pd_rule *rule = pd_optimizer_rule(optimizer);
+    unsigned moments = pd_optimizer_moments(optimizer, hyper);
     double staleness_max = pd_hyper_get(hyper, PD_STALENESS_MAX);
     bool clips = pd_hyper_get(hyper, PD_CLIP_VALUE) > 0 || pd_hyper_get(hyper, PD_CLIP_NORM) > 0;
     float sign = pd_hyper_get(hyper, PD_MAXIMIZE) != 0 ? -1.0f : 1.0f;
     if (staleness_max > 0 && (double)push->staleness > staleness_max) {
         return PARAMD_TOO_STALE;
     }
-    if (!gradient_is_sound(push, block->elements, rule->squares)) {
+    if (!gradient_is_sound(push, block, moments, rule->squares)) {
         return PARAMD_NOT_FINITE;
     }
     double lr = pd_hyper_get(hyper, PD_LR) * pd_schedule_factor(hyper, block->step) *
@@ -145,21 +153,14 @@ enum paramd_status pd_optim_apply(const struct pd_optimizer *optimizer,
         rule->begin(hyper, lr, block);
     }
     struct pd_constants k = constants_of(rule, hyper, lr, block);
-    if (push->dtype == PD_F32 && !clips) {
-        k.scale = sign * push->scale;
-        update(rule, &k, block, 0, block->elements, push->gradient);
+    struct pd_update update = {&k, block->p, {NULL}, push->gradient, push->dtype, block->elements};
+    memcpy(update.moments, block->moments, sizeof update.moments);
+    if (clips) {
+        k.scale = sign * norm_factor(push, hyper, block->elements);
+        update_clipped(rule, hyper, push, &update, moments);
     } else {
-        float tile[TILE];
-        k.scale = sign * (clips ? norm_factor(push, hyper, block->elements) : push->scale);
-        for (size_t first = 0; first < block->elements; first += TILE) {
-            size_t n = tile_elements(block->elements, first);
-            if (clips) {
-                clipped(push, hyper, first, n, tile);
-                update(rule, &k, block, first, n, tile);
-            } else {
-                update(rule, &k, block, first, n, widened(push, first, n, tile));
-            }
-        }
+        k.scale = sign * push->scale;
+        rule->update(&update);
     }
     block->step++;
     return PARAMD_OK;

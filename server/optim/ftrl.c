@@ -6,7 +6,7 @@
  * its own solution. */
 #include <math.h>
 
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {{PD_LR, 0.1},
                                               {PD_BETA, 1},
@@ -62,27 +62,23 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->lambda2 = (float)pd_hyper_get(hyper, PD_L2);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict n,
-                   float *restrict z, float *restrict unused2, const float *restrict g,
-                   size_t elements)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    const float below = -k.lambda1;
-    (void)unused2;
-    for (size_t i = 0; i < elements; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float ni = n[i] + gi * gi;
-        float root_before = sqrtf(n[i]);
-        float root = sqrtf(ni);
-        float sigma =
-            (root - root_before) * k.inverse_lr + (root_before + k.beta) * k.inverse_change;
-        float zi = z[i] + (gi - sigma * p[i]);
-        float within = (zi > 0.0f ? k.lambda1 : below) - zi;
-        float solution = within / ((k.beta + root) * k.inverse_lr + k.lambda2);
-        n[i] = ni;
-        z[i] = zi;
-        p[i] = fabsf(zi) <= k.lambda1 ? 0.0f : solution;
-    }
+    float gi = k->scale * g + k->l2 * p;
+    float root_before = sqrtf(s[0]);
+    s[0] = s[0] + gi * gi;
+    float root = sqrtf(s[0]);
+    float sigma =
+        (root - root_before) * k->inverse_lr + (root_before + k->beta) * k->inverse_change;
+    s[1] = s[1] + (gi - sigma * p);
+    float within = (s[1] > 0.0f ? k->lambda1 : -k->lambda1) - s[1];
+    float solution = within / ((k->beta + root) * k->inverse_lr + k->lambda2);
+    return fabsf(s[1]) <= k->lambda1 ? 0.0f : solution;
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 2, element);
 }
 
 const struct pd_rule PD_FORM(pd_ftrl) = {

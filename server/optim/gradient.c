@@ -1,48 +1,64 @@
-/* What a gradient goes through before an optimizer's loop: widening, the check, clipping. Compiled
+/* What a gradient goes through before an optimizer's loop: the check and clipping. Compiled
  * once for each vector form, as the optimizers are. */
 #include <math.h>
 
 #include "proto/dtype_bits.h"
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
-static bool within(const float *g, size_t n, float scale, float limit)
+/* Without their sign the bits of a float grow with it, infinity and NaN included. */
+static float largest_f32(const float *g, size_t n)
 {
-    uint32_t beyond = 0;
+    const uint32_t *words = (const uint32_t *)(const void *)g;
+    union pd_float_bits most = {.word = 0};
     for (size_t i = 0; i < n; i++) {
-        beyond |= (uint32_t) !(fabsf(scale * g[i]) <= limit);
+        uint32_t magnitude = words[i] & 0x7fffffffu;
+        most.word = magnitude > most.word ? magnitude : most.word;
     }
-    return beyond == 0;
+    return most.number;
 }
 
-static void widen_bf16(const uint16_t *restrict src, float *restrict dst, size_t n)
+static uint16_t largest_16_bits(const uint16_t *g, size_t n)
 {
+    int16_t most = 0;
     for (size_t i = 0; i < n; i++) {
-        dst[i] = pd_bf16_widen(src[i]);
+        int16_t magnitude = (int16_t)(g[i] & 0x7fffu);
+        most = magnitude > most ? magnitude : most;
     }
+    return (uint16_t)most;
 }
 
-static void widen_f16(const uint16_t *restrict src, float *restrict dst, size_t n)
+static float largest(enum pd_dtype dtype, const void *g, size_t n)
 {
-    for (size_t i = 0; i < n; i++) {
-        dst[i] = pd_f16_widen(src[i]);
+    if (dtype == PD_F32) {
+        return largest_f32(g, n);
     }
+    uint16_t most = largest_16_bits(g, n);
+    return pd_gradient_at(&most, dtype, 0);
 }
 
-static void widen(enum pd_dtype dtype, const void *src, float *restrict dst, size_t n)
-{
-    if (dtype == PD_BF16) {
-        widen_bf16(src, dst, n);
-    } else {
-        widen_f16(src, dst, n);
-    }
-}
-
-static void clip(const float *g, float *dst, size_t n, float scale, float limit)
+PD_INLINE void clip_dtype(enum pd_dtype dtype, const void *restrict g, float *restrict dst,
+                          size_t n, float scale, float limit)
 {
     for (size_t i = 0; i < n; i++) {
-        float x = scale * g[i];
+        float x = scale * pd_gradient_at(g, dtype, i);
         x = x > limit ? limit : x;
         dst[i] = x < -limit ? -limit : x;
+    }
+}
+
+static void clip(enum pd_dtype dtype, const void *restrict g, float *restrict dst, size_t n,
+                 float scale, float limit)
+{
+    switch (dtype) {
+    case PD_F32:
+        clip_dtype(PD_F32, g, dst, n, scale, limit);
+        break;
+    case PD_BF16:
+        clip_dtype(PD_BF16, g, dst, n, scale, limit);
+        break;
+    case PD_F16:
+        clip_dtype(PD_F16, g, dst, n, scale, limit);
+        break;
     }
 }
 
@@ -60,8 +76,7 @@ static void add_squares(const float *g, size_t n, double lane[16])
 }
 
 const struct pd_gradient_form PD_FORM(pd_gradient) = {
-    .within = within,
-    .widen = widen,
+    .largest = largest,
     .clip = clip,
     .add_squares = add_squares,
 };

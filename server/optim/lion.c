@@ -1,7 +1,7 @@
 /* Lion (Chen et al. 2023, "Symbolic Discovery of Optimization Algorithms", algorithm 2);
  * weight_decay is decoupled. c <- beta1 m + (1 - beta1) g p <- (1 - lr weight_decay) p - lr sign(c)
  *     m <- beta2 m + (1 - beta2) g */
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {
     {PD_LR, 1e-4}, {PD_BETA1, 0.9}, {PD_BETA2, 0.99}, {PD_WEIGHT_DECAY, 0}, {PD_HYPER_KEYS, 0}};
@@ -20,21 +20,19 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->gain2 = (float)(1.0 - beta2);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict m,
-                   float *restrict unused1, float *restrict unused2, const float *restrict g,
-                   size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused1;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float ci = k.keep1 * m[i] + k.gain1 * gi;
-        float up = ci > 0.0f ? k.rate : 0.0f;
-        float down = ci < 0.0f ? k.rate : 0.0f;
-        m[i] = k.keep2 * m[i] + k.gain2 * gi;
-        p[i] = k.decay * p[i] - (up - down);
-    }
+    float gi = k->scale * g + k->l2 * p;
+    float ci = k->keep1 * s[0] + k->gain1 * gi;
+    float up = ci > 0.0f ? k->rate : 0.0f;
+    float down = ci < 0.0f ? k->rate : 0.0f;
+    s[0] = k->keep2 * s[0] + k->gain2 * gi;
+    return k->decay * p - (up - down);
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 1, element);
 }
 
 const struct pd_rule PD_FORM(pd_lion) = {

@@ -9,8 +9,8 @@
  * (pytorch/pytorch#92699). */
 #include <math.h>
 
+#include "server/optim/loop.h"
 #include "server/optim/portable_math.h"
-#include "server/optim/rule.h"
 
 static const struct pd_hyper_default own[] = {{PD_LR, 2e-3},
                                               {PD_BETA1, 0.9},
@@ -62,20 +62,18 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->gain2 = (float)(1.0 - beta2);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict m,
-                   float *restrict v, float *restrict unused2, const float *restrict g, size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float mi = k.keep1 * m[i] + k.gain1 * gi;
-        float vi = k.keep2 * v[i] + k.gain2 * gi * gi;
-        m[i] = mi;
-        v[i] = vi;
-        float root = sqrtf(vi) + k.eps;
-        p[i] = (k.decay * p[i] - k.ahead * gi / root) - k.rate * mi / root;
-    }
+    float gi = k->scale * g + k->l2 * p;
+    s[0] = k->keep1 * s[0] + k->gain1 * gi;
+    s[1] = k->keep2 * s[1] + k->gain2 * gi * gi;
+    float root = sqrtf(s[1]) + k->eps;
+    return (k->decay * p - k->ahead * gi / root) - k->rate * s[0] / root;
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 2, element);
 }
 
 const struct pd_rule PD_FORM(pd_nadam) = {

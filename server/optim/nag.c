@@ -1,7 +1,7 @@
 /* Nesterov's accelerated gradient, as torch.optim.SGD with nesterov=True (Sutskever et al. 2013).
  *     b <- momentum b + g
  *     p <- p - lr (g + momentum b) */
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {{PD_LR, 1e-3},
                                               {PD_MOMENTUM, 0.9},
@@ -18,19 +18,16 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->keep1 = (float)pd_hyper_get(hyper, PD_MOMENTUM);
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict b,
-                   float *restrict unused1, float *restrict unused2, const float *restrict g,
-                   size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused1;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        float bi = k.keep1 * b[i] + gi;
-        b[i] = bi;
-        p[i] = pd_fused(-k.rate, pd_fused(k.keep1, bi, gi), k.decay * p[i]);
-    }
+    float gi = k->scale * g + k->l2 * p;
+    s[0] = k->keep1 * s[0] + gi;
+    return pd_fused(-k->rate, pd_fused(k->keep1, s[0], gi), k->decay * p);
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 1, element);
 }
 
 const struct pd_rule PD_FORM(pd_nag) = {

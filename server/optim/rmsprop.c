@@ -6,7 +6,7 @@
  * Rounding can make v - a^2 a little negative, where torch gives NaN: 0 is taken then. */
 #include <math.h>
 
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {{PD_LR, 1e-2},
                                               {PD_ALPHA, 0.99},
@@ -46,51 +46,58 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->centered = pd_hyper_get(hyper, PD_CENTERED) != 0;
 }
 
-/* The body of all four loops: with constants for the last two arguments only what they ask for is
- * left of it. */
-static inline float one(const struct pd_constants *k, float p, float *v, float *b, float *a,
-                        float g, bool with_momentum, bool centered)
+/* With constants for the last two arguments only what they ask for is left of it. */
+PD_INLINE float general(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g,
+                        bool with_momentum, bool centered)
 {
     float gi = k->scale * g + k->l2 * p;
-    float vi = k->keep2 * *v + k->gain2 * gi * gi;
-    float spread = vi;
-    *v = vi;
+    s[0] = k->keep2 * s[0] + k->gain2 * gi * gi;
+    float spread = s[0];
     if (centered) {
-        float ai = k->keep2 * *a + k->gain2 * gi;
-        *a = ai;
-        spread = vi - ai * ai;
+        float *a = &s[with_momentum ? 2 : 1];
+        *a = k->keep2 * *a + k->gain2 * gi;
+        spread = s[0] - *a * *a;
         spread = spread > 0.0f ? spread : 0.0f;
     }
     float root = sqrtf(spread) + k->eps;
     if (with_momentum) {
-        float bi = k->keep1 * *b + gi / root;
-        *b = bi;
-        return pd_fused(-k->rate, bi, k->decay * p);
+        s[1] = k->keep1 * s[1] + gi / root;
+        return pd_fused(-k->rate, s[1], k->decay * p);
     }
     return k->decay * p - k->rate * gi / root;
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict v,
-                   float *restrict second, float *restrict third, const float *restrict g, size_t n)
+PD_INLINE float plain(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    float none = 0.0f;
-    if (k.momentum && k.centered) {
-        for (size_t i = 0; i < n; i++) {
-            p[i] = one(&k, p[i], &v[i], &second[i], &third[i], g[i], true, true);
-        }
-    } else if (k.momentum) {
-        for (size_t i = 0; i < n; i++) {
-            p[i] = one(&k, p[i], &v[i], &second[i], &none, g[i], true, false);
-        }
-    } else if (k.centered) {
-        for (size_t i = 0; i < n; i++) {
-            p[i] = one(&k, p[i], &v[i], &none, &second[i], g[i], false, true);
-        }
+    return general(k, p, s, g, false, false);
+}
+
+PD_INLINE float centred(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
+{
+    return general(k, p, s, g, false, true);
+}
+
+PD_INLINE float heavy(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
+{
+    return general(k, p, s, g, true, false);
+}
+
+PD_INLINE float heavy_centred(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX],
+                              float g)
+{
+    return general(k, p, s, g, true, true);
+}
+
+static void update(const struct pd_update *u)
+{
+    if (u->constants->momentum && u->constants->centered) {
+        pd_loop(u, 3, heavy_centred);
+    } else if (u->constants->momentum) {
+        pd_loop(u, 2, heavy);
+    } else if (u->constants->centered) {
+        pd_loop(u, 2, centred);
     } else {
-        for (size_t i = 0; i < n; i++) {
-            p[i] = one(&k, p[i], &v[i], &none, &none, g[i], false, false);
-        }
+        pd_loop(u, 1, plain);
     }
 }
 

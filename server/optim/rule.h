@@ -20,8 +20,7 @@
 /* The numbers one update of one block needs, computed in double and rounded to f32 once. Every loop
  * begins with g <- scale * g + l2 * p and ends with p <- decay * p - ...; the neutral values 1, 0
  * and 1 change no bit of finite numbers (but a gradient of -0), so no loop needs a second form
- * without them. A loop copies what it uses into locals: p might alias this struct as far as the
- * compiler knows. */
+ * without them. */
 struct pd_constants {
     float scale; /* of the gradient: the push's scale, the clipping of its norm, and -1 for maximize
                   */
@@ -47,6 +46,17 @@ static inline float pd_fused(float a, float b, float c)
     return (float)((double)a * (double)b + (double)c);
 }
 
+/* What a loop goes over: n elements of a block, none of which overlap. Moments beyond those in use
+ * are not looked at. */
+struct pd_update {
+    const struct pd_constants *constants;
+    float *p;
+    float *moments[PD_MOMENTS_MAX];
+    const void *gradient; /* of dtype */
+    enum pd_dtype dtype;
+    size_t n;
+};
+
 /* One optimizer in one vector form. */
 struct pd_rule {
     const char *name;
@@ -70,20 +80,17 @@ struct pd_rule {
      * moves carry on. */
     void (*prepare)(const struct pd_hyper *hyper, double lr, uint64_t t, double *carry,
                     struct pd_constants *ret);
-    /* The loop over n elements. Moments beyond those in use are NULL. */
-    void (*update)(const struct pd_constants *constants, float *restrict p, float *restrict moment0,
-                   float *restrict moment1, float *restrict moment2, const float *restrict g,
-                   size_t n);
+    /* The loop over the elements. */
+    void (*update)(const struct pd_update *u);
 };
 
 /* What a gradient goes through before the loop, in one vector form. */
 struct pd_gradient_form {
-    /* Whether every g[i] * scale is at most limit in magnitude; NaN is not. */
-    bool (*within)(const float *g, size_t n, float scale, float limit);
-    /* From PD_BF16 or PD_F16: f32 is read where it lies. */
-    void (*widen)(enum pd_dtype dtype, const void *src, float *restrict dst, size_t n);
-    /* dst <- g * scale, cut to [-limit, limit]. g may be dst. */
-    void (*clip)(const float *g, float *dst, size_t n, float scale, float limit);
+    /* The largest magnitude; infinity is above all numbers, NaN above infinity. */
+    float (*largest)(enum pd_dtype dtype, const void *g, size_t n);
+    /* dst <- g * scale, cut to [-limit, limit]. */
+    void (*clip)(enum pd_dtype dtype, const void *restrict g, float *restrict dst, size_t n,
+                 float scale, float limit);
     /* Adds the squares of 16 * k elements and a rest to lane[i mod 16]. */
     void (*add_squares)(const float *g, size_t n, double lane[16]);
 };

@@ -1,6 +1,6 @@
 /* Plain gradient descent, as torch.optim.SGD without momentum.
  *     p <- p - lr g */
-#include "server/optim/rule.h"
+#include "server/optim/loop.h"
 
 static const struct pd_hyper_default own[] = {
     {PD_LR, 1e-3}, {PD_WEIGHT_DECAY, 0}, {PD_DECOUPLED_WEIGHT_DECAY, 0}, {PD_HYPER_KEYS, 0}};
@@ -14,18 +14,16 @@ static void prepare(const struct pd_hyper *hyper, double lr, uint64_t t, double 
     ret->rate = (float)lr;
 }
 
-static void update(const struct pd_constants *constants, float *restrict p, float *restrict unused0,
-                   float *restrict unused1, float *restrict unused2, const float *restrict g,
-                   size_t n)
+PD_INLINE float element(const struct pd_constants *k, float p, float s[PD_MOMENTS_MAX], float g)
 {
-    const struct pd_constants k = *constants;
-    (void)unused0;
-    (void)unused1;
-    (void)unused2;
-    for (size_t i = 0; i < n; i++) {
-        float gi = k.scale * g[i] + k.l2 * p[i];
-        p[i] = pd_fused(-k.rate, gi, k.decay * p[i]);
-    }
+    (void)s;
+    float gi = k->scale * g + k->l2 * p;
+    return pd_fused(-k->rate, gi, k->decay * p);
+}
+
+static void update(const struct pd_update *u)
+{
+    pd_loop(u, 0, element);
 }
 
 const struct pd_rule PD_FORM(pd_sgd) = {

@@ -78,8 +78,9 @@ void pd_kernel_update(struct pd_kernel *kernel, size_t block, const float *gradi
     struct pd_constants constants = {.scale = 1.0F, .decay = 1.0F};
     rule->prepare(&kernel->hyper, pd_hyper_get(&kernel->hyper, PD_LR), state.step + 1, &state.carry,
                   &constants);
-    rule->update(&constants, state.p, state.moments[0], state.moments[1], state.moments[2],
-                 gradient, state.elements);
+    struct pd_update update = {&constants, state.p, {NULL}, gradient, PD_F32, state.elements};
+    memcpy(update.moments, state.moments, sizeof update.moments);
+    rule->update(&update);
 }
 
 static void add(struct pd_kernel *kernel, size_t block, const float *gradient, pd_add *loop)
