@@ -234,7 +234,8 @@ static int make_parts(struct paramd_client *client, const struct paramd_options 
         return pd_error_plain(PARAMD_NO_MEMORY);
     }
     const char *address = chosen_address(options);
-    int status = pd_transport_create(address, busy_poll_us(options), client->core, &client->mutex,
+    int status = pd_transport_create(address, options->shared_memory == PARAMD_SHARED_AUTO,
+                                     busy_poll_us(options), client->core, &client->mutex,
                                      after_turn, client, &client->transport);
     if (status == PARAMD_INVALID) {
         return pd_error_set(status, "%s is no address: HOST:PORT, [IPV6]:PORT or unix:PATH",

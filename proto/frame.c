@@ -63,7 +63,20 @@ enum paramd_status pd_preamble_read(const uint8_t in[PD_PREAMBLE_BYTES],
     if (ret_preamble->version != PD_PROTOCOL_VERSION) {
         return PARAMD_VERSION;
     }
-    return ret_preamble->flags == 0 ? PARAMD_OK : PARAMD_PROTOCOL;
+    bool known = (ret_preamble->flags & ~(uint32_t)PD_PREAMBLE_SHARED_MEMORY) == 0;
+    return known ? PARAMD_OK : PARAMD_PROTOCOL;
+}
+
+void pd_shared_answer_write(uint32_t ring_bytes, uint8_t out[PD_SHARED_ANSWER_BYTES])
+{
+    store32(out, PD_SHARED_MAGIC);
+    store32(out + 4, ring_bytes);
+}
+
+bool pd_shared_answer_read(const uint8_t in[PD_SHARED_ANSWER_BYTES], uint32_t *ret_ring_bytes)
+{
+    *ret_ring_bytes = load32(in + 4);
+    return load32(in) == PD_SHARED_MAGIC;
 }
 
 static void fail(struct pd_frame_reader *reader, enum paramd_status status, const char *text)

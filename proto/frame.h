@@ -14,6 +14,7 @@
 
 #define PD_PREAMBLE_MAGIC UINT32_C(0x31444d50) /* "PMD1" on the wire */
 #define PD_FRAME_MAGIC UINT32_C(0x464d4450)    /* "PDMF" on the wire */
+#define PD_SHARED_MAGIC UINT32_C(0x534d4450)   /* "PDMS" on the wire */
 
 enum pd_frame_flags {
     PD_FRAME_PAYLOAD_SUM = 1, /* the payload sum is valid */
@@ -27,10 +28,14 @@ struct pd_span {
     size_t bytes;
 };
 
+enum pd_preamble_flags {
+    PD_PREAMBLE_SHARED_MEMORY = 1 /* the client would rather use shared memory: answer that first */
+};
+
 /* What the first 16 bytes of a connection say. */
 struct pd_preamble {
     uint32_t version;
-    uint32_t flags; /* 0 */
+    uint32_t flags;
     uint32_t shard; /* PD_ANY_SHARD: any */
 };
 
@@ -39,6 +44,12 @@ void pd_preamble_write(const struct pd_preamble *preamble, uint8_t out[PD_PREAMB
 enum paramd_status pd_preamble_read(const uint8_t in[PD_PREAMBLE_BYTES],
                                     struct pd_preamble *ret_preamble)
     __attribute__((warn_unused_result));
+
+/* The answer to PD_PREAMBLE_SHARED_MEMORY: the size of each ring in the memory whose descriptor
+ * comes with it; 0: none, the socket carries the frames. */
+void pd_shared_answer_write(uint32_t ring_bytes, uint8_t out[PD_SHARED_ANSWER_BYTES]);
+/* False: it is something else (an ERROR frame, if the daemon refuses the connection). */
+bool pd_shared_answer_read(const uint8_t in[PD_SHARED_ANSWER_BYTES], uint32_t *ret_ring_bytes);
 
 enum pd_frame_state {
     PD_FRAME_HEAD,          /* prefix or header incomplete: feed */

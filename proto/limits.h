@@ -8,6 +8,7 @@
 enum {
     PD_PROTOCOL_VERSION = 1,
     PD_PREAMBLE_BYTES = 16,
+    PD_SHARED_ANSWER_BYTES = 8,
     PD_PREFIX_BYTES = 32,
 
     PD_HEADER_BYTES_MAX = 64 * 1024,    /* the protobuf header of one frame */

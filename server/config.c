@@ -15,7 +15,7 @@
 
 enum { SHARDS_DEFAULT_MAX = 8, CONNECTIONS_DEFAULT = 4096, CONNECTIONS_MAX = 1000000 };
 enum { BUSY_POLL_MAX_US = 1000000 };
-enum { MEMORY_DEFAULT_PERCENT = 80, MEMORY_MIN_BYTES = 1024 * 1024 };
+enum { MEMORY_DEFAULT_PERCENT = 80, MEMORY_MIN_BYTES = 1024 * 1024, SHARED_DEFAULT_SHARE = 64 };
 
 /* Times that a person could mean; longer ones would overflow on their way to microseconds. */
 #define SECONDS_MIN 0.001
@@ -127,6 +127,11 @@ static bool set_model_memory_max(struct pd_config *config, const char *value)
            config->model_memory_max >= MEMORY_MIN_BYTES;
 }
 
+static bool set_shared_memory_max(struct pd_config *config, const char *value)
+{
+    return parse_bytes(value, &config->shared_memory_max);
+}
+
 static bool set_lease(struct pd_config *config, const char *value)
 {
     return parse_seconds(value, &config->lease_us);
@@ -219,6 +224,11 @@ static const struct option_row rows[] = {
     {"model-memory-max", "BYTES", "as memory-max",
      "a number of bytes from 1M on, with K, M, G or T for powers of 1024", set_model_memory_max,
      "Most memory for one model, so that one user cannot take it all."},
+    {"shared-memory-max", "BYTES", "a 64th of the memory that may be used",
+     "a number of bytes, with K, M, G or T for powers of 1024, or 0", set_shared_memory_max,
+     "Most memory for connections over the Unix socket that ask for shared memory, which\n"
+     "is several times as fast: 2 MiB each; split evenly among the shards. 0: none. Who\n"
+     "gets none uses the socket."},
     {"lease", "SECONDS", "30", "a number of seconds from 0.001 to 315360000, as 30 or 0.5",
      set_lease, "A worker that has sent nothing for so long counts as dead."},
     {"retention", "SECONDS", "86400", "a number of seconds from 0.001 to 315360000, as 86400",
@@ -291,6 +301,7 @@ static void set_defaults(struct pd_config *config)
         .listen_port = 7700,
         .shards = cores < SHARDS_DEFAULT_MAX ? cores : SHARDS_DEFAULT_MAX,
         .memory_max = memory / 100 * MEMORY_DEFAULT_PERCENT,
+        .shared_memory_max = memory / SHARED_DEFAULT_SHARE,
         .lease_us = UINT64_C(30) * 1000000,
         .retention_us = UINT64_C(86400) * 1000000,
         .payload_sum = PD_SUM_AUTO,

@@ -17,8 +17,9 @@ struct pd_config {
     uint16_t listen_port;            /* 0: a free one */
     const char *unix_path;           /* NULL: none */
     uint32_t shards;
-    uint64_t memory_max;       /* bytes */
-    uint64_t model_memory_max; /* bytes, of one model; 0: no limit of its own */
+    uint64_t memory_max;        /* bytes */
+    uint64_t model_memory_max;  /* bytes, of one model; 0: no limit of its own */
+    uint64_t shared_memory_max; /* bytes, of connections that share memory with their workers */
     uint64_t lease_us;
     uint64_t retention_us;
     enum pd_payload_sum_mode payload_sum;

@@ -299,6 +299,7 @@ static enum paramd_status start_shards(struct node *node)
     const struct pd_config *config = node->config;
     uint64_t share = config->memory_max / config->shards;
     struct pd_shard_thread_options options = {
+        .shared_memory_max = config->shared_memory_max / config->shards,
         .busy_poll_us = config->busy_poll_us,
         .pin = config->pin,
         .host =

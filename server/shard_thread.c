@@ -50,6 +50,7 @@ struct pd_shard_thread {
     struct pd_shard_report drained_report;
     struct pd_shard_report stopped_report;
     struct pd_log_limit log_limit;
+    uint64_t shared_budget; /* bytes left for memory shared with peers */
     bool draining;
     bool drained;
     bool stopped;
@@ -170,8 +171,9 @@ static void open_peer(struct pd_shard_thread *thread, const struct pd_arrival *a
         pd_farewells_begin(&thread->farewells, arrival->fd, true);
         return;
     }
-    peer->connection =
-        pd_connection_open(&thread->loop.uv, arrival->fd, &peer_ops, peer, &thread->farewells);
+    peer->connection = pd_connection_open(
+        &thread->loop.uv, arrival->fd, arrival->wants_shared_memory ? &thread->shared_budget : NULL,
+        &peer_ops, peer, &thread->farewells);
     if (peer->connection == NULL) {
         pd_host_closed(thread->host, peer->conn, now_us());
         refuse_peer(thread, peer, arrival, "no memory");
@@ -341,6 +343,7 @@ enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *
     }
     thread->shard = options->host.shard;
     thread->pin = options->pin;
+    thread->shared_budget = options->shared_memory_max;
     pd_loop_set_busy_poll(&thread->loop, options->busy_poll_us);
     thread->control = control;
     thread->reports = reports;

@@ -26,8 +26,9 @@ struct pd_shard_report {
 
 struct pd_shard_thread_options {
     struct pd_host_options host;
-    uint64_t busy_poll_us; /* how long it polls after traffic before it sleeps */
-    bool pin;              /* the thread stays on one core */
+    uint64_t shared_memory_max; /* bytes for connections that ask for shared memory */
+    uint64_t busy_poll_us;      /* how long it polls after traffic before it sleeps */
+    bool pin;                   /* the thread stays on one core */
 };
 
 /* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does

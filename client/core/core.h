@@ -58,7 +58,8 @@ const char *pd_client_trouble(const struct pd_client *client);
 /* Links whose connection is to be opened now; each is named once, then connected or disconnected
  * must follow. */
 bool pd_client_connect_wanted(struct pd_client *client, unsigned *ret_link);
-/* The connection is open. local: both ends on one host (decides about payload sums). */
+/* The connection is open; its preamble, with the link as shard, has been sent. local: both ends on
+ * one host (decides about payload sums). */
 void pd_client_connected(struct pd_client *client, unsigned index, bool local, uint64_t now_us);
 /* It failed or broke. text says why, as part of a sentence. */
 void pd_client_disconnected(struct pd_client *client, unsigned index, const char *text,

@@ -234,15 +234,13 @@ void pd_client_connected(struct pd_client *client, unsigned index, bool local, u
     Paramd__Hello hello = PARAMD__HELLO__INIT;
     hello.request_id = ++client->request_id;
     hello.client = client->name;
-    size_t bytes = PD_PREAMBLE_BYTES + pd_frame_head_bytes(&hello.base);
+    size_t bytes = pd_frame_head_bytes(&hello.base);
     struct pd_request *request = pd_link_request(link, PD_KIND_HELLO, bytes);
     if (request == NULL) {
         pd_link_down(link, "this process is out of memory");
         return;
     }
-    struct pd_preamble preamble = {.version = PD_PROTOCOL_VERSION, .shard = index};
-    pd_preamble_write(&preamble, request->head);
-    pd_frame_head_write(request->head + PD_PREAMBLE_BYTES, PD_KIND_HELLO, 0, &hello.base, 0, 0);
+    pd_frame_head_write(request->head, PD_KIND_HELLO, 0, &hello.base, 0, 0);
     request->id = hello.request_id;
     pd_link_send(link, request, bytes);
 }

@@ -20,9 +20,11 @@ static enum pd_ctl_exit run(struct pd_ctl *ctl)
         }
         return PD_CTL_OK;
     }
-    /* One call after the other needs no thread. */
-    struct paramd_options options = {
-        .address = ctl->address, .name = "paramctl", .no_thread = true};
+    /* One small call after the other needs no thread and no shared memory. */
+    struct paramd_options options = {.address = ctl->address,
+                                     .name = "paramctl",
+                                     .shared_memory = PARAMD_SHARED_OFF,
+                                     .no_thread = true};
     int status = paramd_open(&options, &ctl->client);
     if (status == PARAMD_INVALID) {
         return pd_ctl_bad_usage("%s", paramd_error());

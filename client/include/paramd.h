@@ -76,12 +76,19 @@ enum paramd_payload_sum {
     PARAMD_SUM_OFF
 };
 
+enum paramd_shared_memory {
+    /* Over a Unix socket, where the daemon gives it: frames go through memory shared with it. */
+    PARAMD_SHARED_AUTO = 0,
+    PARAMD_SHARED_OFF
+};
+
 struct paramd_options {
     /* "HOST:PORT", "[IPV6]:PORT" or "unix:PATH"; NULL: PARAMD_ADDRESS of the environment, or
      * 127.0.0.1:7700. */
     const char *address;
     const char *name; /* shows in the daemon's log; NULL: the program's pid */
     enum paramd_payload_sum payload_sum;
+    enum paramd_shared_memory shared_memory;
     bool no_thread; /* I/O happens inside blocking calls and paramd_run only */
     /* Microseconds for which whoever does I/O looks for more before it sleeps: waking up costs more
      * than most answers take. 0: 50; -1: it sleeps at once. */

@@ -1,8 +1,9 @@
 /* The loop and its streams. A stream lives from the core's wish for a connection to its end:
  *
- *     RESOLVING -> CONNECTING (one address after the other) -> OPEN -> closing
+ *     RESOLVING -> CONNECTING (one address after the other) -> [ASKING ->] OPEN -> closing
  *
- * A failure at any point is told to the core, which decides when to try again. */
+ * ASKING: over a Unix socket it asks for shared memory and waits for the answer. A failure at any
+ * point is told to the core, which decides when to try again. */
 #include "client/net/transport.h"
 
 #include <errno.h>
@@ -20,6 +21,7 @@
 #include <uv.h>
 
 #include "client/net/address.h"
+#include "client/net/shared.h"
 #include "proto/busy_poll.h"
 
 enum {
@@ -28,7 +30,7 @@ enum {
         2 * 1024 * 1024 /* moved for one stream before others, and callers, have a turn */
 };
 
-enum stream_state { RESOLVING, CONNECTING, OPEN };
+enum stream_state { RESOLVING, CONNECTING, ASKING, OPEN };
 
 struct stream {
     struct pd_transport *transport;
@@ -36,11 +38,15 @@ struct stream {
     enum stream_state state;
     bool closing;   /* waits for libuv to let go of it */
     bool resolving; /* libuv still holds request */
-    bool polling;   /* poll is initialised */
+    bool polling;   /* poll and again are initialised */
+    bool write_blocked;
+    bool is_shared; /* shared moves the bytes, not the socket */
     int events;
     int fd;
+    struct pd_shared shared;
     uv_getaddrinfo_t request;
     uv_poll_t poll;
+    uv_idle_t again; /* shared memory: the next turn comes without an event */
     struct addrinfo *addresses;
     struct addrinfo *next_address;
 };
@@ -60,7 +66,9 @@ struct pd_transport {
     void *arg;
     struct pd_address address;
     char address_text[300];
-    unsigned failures; /* whole attempts: the next begins with the next address */
+    bool shared_memory;  /* wanted, where it can be had */
+    bool shared_refused; /* asking ended the last connection: the next one does without */
+    unsigned failures;   /* whole attempts: the next begins with the next address */
     struct stream *streams[PD_SHARDS_MAX];
 };
 
@@ -79,13 +87,19 @@ static void stream_free(struct stream *stream)
     free(stream);
 }
 
-static void poll_closed(uv_handle_t *handle)
+static void again_closed(uv_handle_t *handle)
 {
     struct stream *stream = handle->data;
     stream->polling = false;
     if (!stream->resolving) {
         stream_free(stream);
     }
+}
+
+static void poll_closed(uv_handle_t *handle)
+{
+    struct stream *stream = handle->data;
+    uv_close((uv_handle_t *)&stream->again, again_closed);
 }
 
 static void fd_close(struct stream *stream)
@@ -101,10 +115,15 @@ static void stream_close(struct stream *stream)
 {
     stream->transport->streams[stream->link] = NULL;
     stream->closing = true;
+    stream->transport->shared_refused = stream->state == ASKING;
     if (stream->resolving) {
         (void)uv_cancel((uv_req_t *)&stream->request);
     }
+    if (stream->is_shared) {
+        pd_shared_close(&stream->shared);
+    }
     if (stream->polling) {
+        (void)uv_idle_stop(&stream->again);
         uv_close((uv_handle_t *)&stream->poll, poll_closed);
         fd_close(stream);
         return;
@@ -138,33 +157,66 @@ static size_t to_iovecs(const struct pd_span *spans, size_t count, struct iovec 
     return bytes;
 }
 
+/* Bytes moved, 0 at the end of the stream, or a negative errno. ret_last: there is no more to move
+ * now. */
+static ssize_t move_in(struct stream *stream, const struct pd_span *spans, size_t count,
+                       bool *ret_last)
+{
+    if (stream->is_shared) {
+        *ret_last = false;
+        return pd_shared_read(&stream->shared, spans, count);
+    }
+    struct iovec iovecs[SPANS_MAX];
+    size_t wanted = to_iovecs(spans, count, iovecs);
+    ssize_t bytes;
+    do {
+        bytes = readv(stream->fd, iovecs, (int)count);
+    } while (bytes < 0 && errno == EINTR);
+    *ret_last = bytes < (ssize_t)wanted;
+    return bytes < 0 ? -errno : bytes;
+}
+
+static ssize_t move_out(struct stream *stream, const struct pd_span *spans, size_t count,
+                        bool *ret_last)
+{
+    if (stream->is_shared) {
+        *ret_last = false;
+        return pd_shared_write(&stream->shared, spans, count);
+    }
+    struct iovec iovecs[SPANS_MAX];
+    size_t wanted = to_iovecs(spans, count, iovecs);
+    struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
+    ssize_t bytes;
+    do {
+        bytes = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+    } while (bytes < 0 && errno == EINTR);
+    *ret_last = bytes < (ssize_t)wanted;
+    return bytes < 0 ? -errno : bytes;
+}
+
 /* False: the stream is closed. */
 static bool stream_read(struct stream *stream)
 {
     struct pd_span spans[SPANS_MAX];
-    struct iovec iovecs[SPANS_MAX];
-    for (size_t moved = 0; moved < TURN_BYTES_MAX;) {
+    bool last = false;
+    for (size_t total = 0; total < TURN_BYTES_MAX && !last;) {
         size_t count =
             pd_client_read_target(stream->transport->core, stream->link, spans, SPANS_MAX);
         if (count == 0) {
             return true; /* the core has given this connection up */
         }
-        size_t wanted = to_iovecs(spans, count, iovecs);
-        ssize_t bytes = readv(stream->fd, iovecs, (int)count);
+        ssize_t bytes = move_in(stream, spans, count, &last);
         if (bytes > 0) {
             pd_client_received(stream->transport->core, stream->link, (size_t)bytes,
                                pd_transport_now_us());
-            moved += (size_t)bytes;
-            if ((size_t)bytes < wanted) {
-                return true;
-            }
+            total += (size_t)bytes;
         } else if (bytes == 0) {
             stream_failed(stream, "lost the connection to", "the daemon closed it");
             return false;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+        } else if (bytes == -EAGAIN) {
             return true;
-        } else if (errno != EINTR) {
-            stream_failed(stream, "lost the connection to", strerror(errno));
+        } else {
+            stream_failed(stream, "lost the connection to", strerror((int)-bytes));
             return false;
         }
     }
@@ -172,6 +224,7 @@ static bool stream_read(struct stream *stream)
 }
 
 static void on_poll(uv_poll_t *poll, int status, int events);
+static void on_again(uv_idle_t *again);
 
 static void stream_watch(struct stream *stream, int events)
 {
@@ -185,44 +238,50 @@ static void stream_watch(struct stream *stream, int events)
     }
 }
 
+/* Until more can be read, or written if something waits for that. */
+static void stream_wait(struct stream *stream)
+{
+    if (!stream->is_shared) {
+        stream_watch(stream, UV_READABLE | (stream->write_blocked ? UV_WRITABLE : 0));
+    } else if (pd_shared_sleep(&stream->shared, stream->write_blocked)) {
+        (void)uv_idle_stop(&stream->again);
+    } else {
+        (void)uv_idle_start(&stream->again, on_again);
+    }
+}
+
 /* Whether anything was written, or the stream is closed. */
 static bool stream_write(struct stream *stream)
 {
     struct pd_span spans[SPANS_MAX];
-    struct iovec iovecs[SPANS_MAX];
     bool more = false;
-    size_t moved = 0;
-    for (;;) {
+    size_t total = 0;
+    while (!more) {
         size_t count = pd_client_write_source(stream->transport->core, stream->link, spans,
                                               SPANS_MAX, pd_transport_now_us());
         if (count == 0) {
             break;
         }
-        more = moved >= TURN_BYTES_MAX;
+        more = total >= TURN_BYTES_MAX;
         if (more) {
             break;
         }
-        size_t wanted = to_iovecs(spans, count, iovecs);
-        struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
-        ssize_t bytes = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
+        ssize_t bytes = move_out(stream, spans, count, &more);
         if (bytes >= 0) {
             stream->transport->stirred = true;
             pd_client_written(stream->transport->core, stream->link, (size_t)bytes,
                               pd_transport_now_us());
-            moved += (size_t)bytes;
-            more = (size_t)bytes < wanted;
-        } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            total += (size_t)bytes;
+        } else if (bytes == -EAGAIN) {
             more = true;
-        } else if (errno != EINTR) {
-            stream_failed(stream, "lost the connection to", strerror(errno));
+        } else {
+            stream_failed(stream, "lost the connection to", strerror((int)-bytes));
             return true;
         }
-        if (more) {
-            break;
-        }
     }
-    stream_watch(stream, UV_READABLE | (more ? UV_WRITABLE : 0));
-    return moved > 0;
+    stream->write_blocked = more;
+    stream_wait(stream);
+    return total > 0;
 }
 
 /* ---- Connecting ---- */
@@ -251,17 +310,60 @@ static bool is_local(int fd)
     return peer.ss_family == AF_UNIX;
 }
 
-static void stream_opened(struct stream *stream)
+static void stream_open_now(struct stream *stream)
+{
+    stream->state = OPEN;
+    pd_client_connected(stream->transport->core, stream->link, is_local(stream->fd),
+                        pd_transport_now_us());
+}
+
+/* The socket is fresh: it has room for the preamble. */
+static bool send_preamble(const struct stream *stream, uint32_t flags)
+{
+    const struct pd_preamble preamble = {
+        .version = PD_PROTOCOL_VERSION, .flags = flags, .shard = stream->link};
+    uint8_t bytes[PD_PREAMBLE_BYTES];
+    pd_preamble_write(&preamble, bytes);
+    return send(stream->fd, bytes, sizeof bytes, MSG_NOSIGNAL) == (ssize_t)sizeof bytes;
+}
+
+static void stream_connected(struct stream *stream)
 {
     /* `bbr`, where it is the default, paces loopback to a half of what it can do; the daemon's end
      * does the same. Fails harmlessly on a Unix socket. */
     static const char cubic[] = "cubic";
-    bool local = is_local(stream->fd);
-    if (local) {
+    if (is_local(stream->fd)) {
         (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_CONGESTION, cubic, sizeof cubic - 1);
     }
-    stream->state = OPEN;
-    pd_client_connected(stream->transport->core, stream->link, local, pd_transport_now_us());
+    const struct pd_transport *transport = stream->transport;
+    bool asks =
+        transport->shared_memory && transport->address.is_unix && !transport->shared_refused;
+    if (!send_preamble(stream, asks ? PD_PREAMBLE_SHARED_MEMORY : 0)) {
+        stream_failed(stream, "lost the connection to", strerror(errno));
+    } else if (asks) {
+        stream->state = ASKING;
+        stream_watch(stream, UV_READABLE);
+    } else {
+        stream_open_now(stream);
+    }
+}
+
+static void take_answer(struct stream *stream)
+{
+    switch (pd_shared_open(&stream->shared, stream->fd)) {
+    case PD_SHARED_PENDING:
+        break;
+    case PD_SHARED_BAD:
+        stream_failed(stream, "cannot use shared memory of", "trying again without");
+        break;
+    case PD_SHARED_MAPPED:
+        stream->is_shared = true;
+        stream_open_now(stream);
+        break;
+    case PD_SHARED_NONE:
+        stream_open_now(stream);
+        break;
+    }
 }
 
 /* Starts to connect; 0, or an errno. */
@@ -286,6 +388,8 @@ static int connect_to(struct stream *stream, int family, const struct sockaddr *
         fd_close(stream);
         return ENOMEM;
     }
+    (void)uv_idle_init(&stream->transport->loop, &stream->again); /* cannot fail */
+    stream->again.data = stream;
     stream->poll.data = stream;
     stream->polling = true;
     stream->events = 0;
@@ -440,7 +544,7 @@ static void connect_result(struct stream *stream)
     if (error != 0) {
         connect_failed(stream, strerror(error));
     } else {
-        stream_opened(stream);
+        stream_connected(stream);
     }
 }
 
@@ -453,13 +557,30 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if (!stream->closing) {
         if (stream->state == CONNECTING) {
             connect_result(stream);
+        } else if (stream->state == ASKING) {
+            take_answer(stream);
         } else if ((events & UV_READABLE) != 0 || status != 0) {
+            if (stream->is_shared) {
+                pd_shared_woken(&stream->shared);
+            }
             /* What broke it is told by reading; libuv only knows that something did, and polls no
              * more. */
             if (stream_read(stream) && status != 0) {
                 stream_failed(stream, "lost the connection to", uv_strerror(status));
             }
         }
+    }
+    leave(transport);
+}
+
+static void on_again(uv_idle_t *again)
+{
+    struct stream *stream = again->data;
+    struct pd_transport *transport = stream->transport;
+    transport->stirred = true;
+    enter(transport);
+    if (!stream->closing) {
+        (void)stream_read(stream);
     }
     leave(transport);
 }
@@ -523,8 +644,7 @@ static bool write_all(struct pd_transport *transport, bool first)
     bool any = false;
     for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
         struct stream *stream = transport->streams[i];
-        if (stream != NULL && stream->state == OPEN &&
-            (first || (stream->events & UV_WRITABLE) == 0)) {
+        if (stream != NULL && stream->state == OPEN && (first || !stream->write_blocked)) {
             any = stream_write(stream) || any;
         }
     }
@@ -600,9 +720,9 @@ void pd_transport_run(struct pd_transport *transport, uint64_t timeout_us)
     (void)uv_timer_stop(&transport->deadline);
 }
 
-int pd_transport_create(const char *address, uint64_t busy_poll_us, struct pd_client *core,
-                        pthread_mutex_t *mutex, void (*after)(void *arg), void *arg,
-                        struct pd_transport **ret_transport)
+int pd_transport_create(const char *address, bool shared_memory, uint64_t busy_poll_us,
+                        struct pd_client *core, pthread_mutex_t *mutex, void (*after)(void *arg),
+                        void *arg, struct pd_transport **ret_transport)
 {
     struct pd_transport *transport = calloc(1, sizeof *transport);
     if (transport == NULL) {
@@ -614,6 +734,7 @@ int pd_transport_create(const char *address, uint64_t busy_poll_us, struct pd_cl
     }
     (void)snprintf(transport->address_text, sizeof transport->address_text, "%s", address);
     transport->busy_poll.window_us = busy_poll_us;
+    transport->shared_memory = shared_memory;
     transport->core = core;
     transport->mutex = mutex;
     transport->after = after;

@@ -5,19 +5,21 @@
 #define PARAMD_CLIENT_NET_TRANSPORT_H
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "client/core/core.h"
 
 struct pd_transport;
 
-/* busy_poll_us: how long it looks for more after the last bytes (run: from its call on) before it
- * sleeps. The core is only touched with the mutex held. after(arg) is called on the loop's thread,
- * without the mutex, whenever something may have changed for those who wait. PARAMD_INVALID: an
- * address that cannot be read; PARAMD_NO_MEMORY (also when the process has no descriptor left). */
-int pd_transport_create(const char *address, uint64_t busy_poll_us, struct pd_client *core,
-                        pthread_mutex_t *mutex, void (*after)(void *arg), void *arg,
-                        struct pd_transport **ret_transport);
+/* shared_memory: asks for it over a Unix socket. busy_poll_us: how long it looks for more after the
+ * last bytes (run: from its call on) before it sleeps. The core is only touched with the mutex
+ * held. after(arg) is called on the loop's thread, without the mutex, whenever something may have
+ * changed for those who wait. PARAMD_INVALID: an address that cannot be read; PARAMD_NO_MEMORY
+ * (also when the process has no descriptor left). */
+int pd_transport_create(const char *address, bool shared_memory, uint64_t busy_poll_us,
+                        struct pd_client *core, pthread_mutex_t *mutex, void (*after)(void *arg),
+                        void *arg, struct pd_transport **ret_transport);
 /* No thread is in loop or run. NULL is fine. */
 void pd_transport_destroy(struct pd_transport *transport);
 

@@ -112,6 +112,7 @@ static void judge(struct waiting *waiting)
         refuse(waiting, PARAMD_BUSY, text);
     } else {
         struct pd_arrival arrival = {.shard = preamble.shard};
+        arrival.wants_shared_memory = (preamble.flags & PD_PREAMBLE_SHARED_MEMORY) != 0;
         memcpy(arrival.peer, waiting->peer, sizeof arrival.peer);
         arrival.local = pd_address_peer_is_local(waiting->fd);
         arrival.fd = release(waiting);

@@ -16,7 +16,8 @@
 struct pd_arrival {
     int fd; /* non-blocking, the receiver's from now on */
     bool local;
-    uint32_t shard; /* as the peer said: may not exist */
+    bool wants_shared_memory; /* and waits for the answer */
+    uint32_t shard;           /* as the peer said: may not exist */
     char peer[PD_ADDRESS_BYTES];
 };
 

@@ -1,9 +1,13 @@
-/* Connections on uv_poll_t with readv and writev of our own, so that a payload is read to where it
+/* Connections on uv_poll_t with reads and writes of our own, so that a payload is read to where it
  * belongs and block memory is written from where it lies.
  *
- * A turn reads until the socket is empty or the turn's share is used up, then writes at once. The
+ * A turn reads until the stream is empty or the turn's share is used up, then writes at once. The
  * kernel is asked for room to write only after it had none. A peer that has closed its sending side
- * still gets what is ready for it; then the connection ends. */
+ * still gets what is ready for it; then the connection ends.
+ *
+ * With shared memory the socket is watched for bytes that wake this side. Before it waits for them
+ * the stream is asked whether there is nothing to do; if there is, an idle handle brings the next
+ * turn, as a socket that is still readable would. */
 #include "server/net/connection.h"
 
 #include <errno.h>
@@ -12,9 +16,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 
 #include "server/net/address.h"
+#include "server/net/stream.h"
 
 /* One connection's share of a turn: one or two of the largest frames. */
 enum { TURN_BYTES = 2 * 1024 * 1024 };
@@ -22,8 +26,13 @@ enum { TURN_BYTES = 2 * 1024 * 1024 };
 /* A peer whose machine has vanished shows after 15 + 2 * 15 s. */
 enum { KEEPALIVE_IDLE_S = 15, KEEPALIVE_INTERVAL_S = 15, KEEPALIVE_PROBES = 2 };
 
+_Static_assert((int)PD_CONNECTION_WRITE_SPANS <= (int)PD_STREAM_SPANS_MAX,
+               "a stream takes all spans of a connection");
+
 struct pd_connection {
     uv_poll_t poll;
+    uv_idle_t again; /* shared memory: the next turn comes without an event */
+    struct pd_stream stream;
     int fd;
     int events;         /* what poll waits for */
     bool paused;        /* the owner did not want to read */
@@ -33,6 +42,8 @@ struct pd_connection {
     const struct pd_connection_ops *ops;
     void *context;
     struct pd_farewells *farewells;
+    uint64_t *shared_budget; /* NULL: the peer has not asked */
+    uint64_t shared_bytes;   /* taken from it */
 };
 
 /* Within one machine there is no congestion to control, and `bbr`, where it is the default, paces
@@ -66,29 +77,29 @@ static void set_socket_options(int fd)
     }
 }
 
-static void on_poll_closed(uv_handle_t *handle)
+static void on_again_closed(uv_handle_t *handle)
 {
     free(handle->data);
+}
+
+static void on_poll_closed(uv_handle_t *handle)
+{
+    struct pd_connection *connection = handle->data;
+    uv_close((uv_handle_t *)&connection->again, on_again_closed);
 }
 
 /* How a connection ends: politely, so that the peer gets all that was written, or at once. */
 static void end(struct pd_connection *connection, const char *reason, bool politely)
 {
     (void)uv_poll_stop(&connection->poll);
+    (void)uv_idle_stop(&connection->again);
     uv_close((uv_handle_t *)&connection->poll, on_poll_closed);
+    pd_stream_deinit(&connection->stream);
+    if (connection->shared_budget != NULL) {
+        *connection->shared_budget += connection->shared_bytes;
+    }
     connection->ops->closed(connection->context, reason);
     pd_farewells_begin(connection->farewells, connection->fd, politely);
-}
-
-static size_t to_vectors(const struct pd_span *spans, unsigned count, struct iovec *vectors)
-{
-    size_t bytes = 0;
-    for (unsigned i = 0; i < count; i++) {
-        vectors[i].iov_base = spans[i].data;
-        vectors[i].iov_len = spans[i].bytes;
-        bytes += spans[i].bytes;
-    }
-    return bytes;
 }
 
 /* What errno means for a connection whose transport has failed. */
@@ -103,6 +114,8 @@ static const char *failure(int error)
     case EHOSTUNREACH:
     case ENETUNREACH:
         return "peer cannot be reached";
+    case EPROTO:
+        return "its positions in shared memory make no sense";
     default:
         return "transport failed";
     }
@@ -113,23 +126,18 @@ static bool read_turn(struct pd_connection *connection)
 {
     const struct pd_connection_ops *ops = connection->ops;
     struct pd_span spans[PD_CONNECTION_READ_SPANS];
-    struct iovec vectors[PD_CONNECTION_READ_SPANS];
     for (size_t total = 0; total < TURN_BYTES;) {
         unsigned count = ops->read_target(connection->context, spans);
         connection->paused = count == 0;
         if (count == 0) {
             return true;
         }
-        size_t asked = to_vectors(spans, count, vectors);
-        ssize_t got = readv(connection->fd, vectors, (int)count);
-        if (got < 0 && errno == EINTR) {
-            continue;
-        }
-        if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        ssize_t got = pd_stream_read(&connection->stream, spans, count);
+        if (got == -EAGAIN) {
             return true;
         }
         if (got < 0) {
-            end(connection, failure(errno), false);
+            end(connection, failure((int)-got), false);
             return false;
         }
         if (got == 0) {
@@ -138,7 +146,7 @@ static bool read_turn(struct pd_connection *connection)
         }
         ops->received(connection->context, (size_t)got);
         total += (size_t)got;
-        if ((size_t)got < asked) {
+        if (connection->stream.exhausted) {
             return true; /* the socket is empty, or poll will say that it is not */
         }
     }
@@ -150,7 +158,6 @@ static bool write_turn(struct pd_connection *connection)
 {
     const struct pd_connection_ops *ops = connection->ops;
     struct pd_span spans[PD_CONNECTION_WRITE_SPANS];
-    struct iovec vectors[PD_CONNECTION_WRITE_SPANS];
     connection->write_blocked = false;
     for (size_t total = 0;;) {
         unsigned count = ops->write_source(connection->context, spans);
@@ -161,23 +168,18 @@ static bool write_turn(struct pd_connection *connection)
             connection->write_blocked = true;
             return true;
         }
-        size_t asked = to_vectors(spans, count, vectors);
-        struct msghdr message = {.msg_iov = vectors, .msg_iovlen = count};
-        ssize_t sent = sendmsg(connection->fd, &message, MSG_NOSIGNAL);
-        if (sent < 0 && errno == EINTR) {
-            continue;
-        }
-        if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
+        ssize_t sent = pd_stream_write(&connection->stream, spans, count);
+        if (sent == -EAGAIN) {
             connection->write_blocked = true;
             return true;
         }
         if (sent < 0) {
-            end(connection, failure(errno), false);
+            end(connection, failure((int)-sent), false);
             return false;
         }
         ops->written(connection->context, (size_t)sent);
         total += (size_t)sent;
-        if ((size_t)sent < asked) {
+        if (connection->stream.exhausted) {
             connection->write_blocked = true;
             return true;
         }
@@ -186,12 +188,28 @@ static bool write_turn(struct pd_connection *connection)
 
 static void on_poll(uv_poll_t *poll, int status, int events);
 
+static void on_again(uv_idle_t *again);
+
+/* The socket shows that the peer is gone, whatever is waited for. */
+static int shared_events(struct pd_connection *connection)
+{
+    bool for_bytes = !connection->input_ended && !connection->paused;
+    if (pd_stream_sleep(&connection->stream, for_bytes, connection->write_blocked)) {
+        (void)uv_idle_stop(&connection->again);
+    } else {
+        (void)uv_idle_start(&connection->again, on_again);
+    }
+    return pd_stream_peer_gone(&connection->stream) ? 0 : UV_READABLE;
+}
+
 /* While it is not read, a hang-up still shows that the peer is gone; once, since it would show
  * again and again. */
 static void set_events(struct pd_connection *connection)
 {
     int events = connection->write_blocked ? UV_WRITABLE : 0;
-    if (!connection->input_ended && !connection->paused) {
+    if (pd_stream_shared(&connection->stream)) {
+        events = shared_events(connection);
+    } else if (!connection->input_ended && !connection->paused) {
         events |= UV_READABLE;
     } else if (!connection->input_ended && !connection->hung_up) {
         events |= UV_DISCONNECT;
@@ -214,7 +232,8 @@ void pd_connection_update(struct pd_connection *connection)
         end(connection, reason, true);
         return;
     }
-    if (connection->input_ended && !connection->write_blocked) {
+    bool unheard = connection->write_blocked && pd_stream_peer_gone(&connection->stream);
+    if ((connection->input_ended && !connection->write_blocked) || unheard) {
         end(connection, "closed by peer", true);
         return;
     }
@@ -236,6 +255,10 @@ static void on_poll(uv_poll_t *poll, int status, int events)
         end(connection, failure(error), false);
         return;
     }
+    if (pd_stream_shared(&connection->stream)) {
+        pd_stream_woken(&connection->stream);
+        events |= UV_WRITABLE; /* which of the two it was for does not matter */
+    }
     if ((events & UV_DISCONNECT) != 0) {
         connection->hung_up = true;
     }
@@ -248,7 +271,16 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     pd_connection_update(connection);
 }
 
-struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd,
+static void on_again(uv_idle_t *again)
+{
+    struct pd_connection *connection = again->data;
+    if (read_turn(connection)) {
+        connection->write_blocked = false;
+        pd_connection_update(connection);
+    }
+}
+
+struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd, uint64_t *shared_budget,
                                          const struct pd_connection_ops *ops, void *context,
                                          struct pd_farewells *farewells)
 {
@@ -260,11 +292,19 @@ struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd,
     }
     set_socket_options(fd);
     choose_congestion_control(fd);
+    (void)uv_idle_init(loop, &connection->again); /* cannot fail */
+    connection->again.data = connection;
     connection->poll.data = connection;
     connection->fd = fd;
     connection->ops = ops;
     connection->context = context;
     connection->farewells = farewells;
+    connection->shared_budget = shared_budget;
+    pd_stream_init(&connection->stream, fd);
+    if (shared_budget != NULL) {
+        connection->shared_bytes = pd_stream_share(&connection->stream, *shared_budget);
+        *shared_budget -= connection->shared_bytes;
+    }
     set_events(connection);
     return connection;
 }

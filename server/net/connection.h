@@ -1,10 +1,12 @@
-/* One connection on its loop: moves bytes between a socket and whoever owns the protocol, who says
- * through a table of operations where bytes go and come from. Knows no frame and no tensor. */
+/* One connection on its loop: moves bytes between a socket (or memory shared with the peer) and
+ * whoever owns the protocol, who says through a table of operations where bytes go and come from.
+ * Knows no frame and no tensor. */
 #ifndef PARAMD_SERVER_NET_CONNECTION_H
 #define PARAMD_SERVER_NET_CONNECTION_H
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 #include <uv.h>
 
 #include "proto/frame.h"
@@ -30,8 +32,11 @@ struct pd_connection_ops {
 };
 
 /* Takes fd, a connected stream socket. NULL without memory or descriptors; fd is closed then.
- * Reading begins with the loop's next turn. ops, context and farewells outlive the connection. */
-struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd,
+ * Reading begins with the loop's next turn. shared_budget: NULL, or the peer has asked for shared
+ * memory and gets its answer; bytes that are left for such memory on this loop, of which the
+ * connection holds its part while it lives. It, ops, context and farewells outlive the connection.
+ */
+struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd, uint64_t *shared_budget,
                                          const struct pd_connection_ops *ops, void *context,
                                          struct pd_farewells *farewells);
 

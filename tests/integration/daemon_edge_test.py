@@ -50,7 +50,7 @@ class Preambles(unittest.TestCase):
 
     def test_what_is_not_paramd_is_closed_without_a_word(self):
         for first in (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", bytes(16), b"\xff" * 64,
-                      wire.preamble(magic=b"PMD2"), wire.preamble(flags=1),
+                      wire.preamble(magic=b"PMD2"), wire.preamble(flags=2),
                       wire.raw_frame("HELLO", b"")):
             self.assertEqual(self.answer_to(first), b"")
 

@@ -46,7 +46,7 @@ def preambles():
     yield _closed("new", "another protocol", None, b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
     yield _closed("new", "a TLS greeting", None,
                   bytes.fromhex("16030100c8010000c40303") + bytes(64))
-    yield _closed("new", "an unknown flag", None, wire.preamble(flags=1) + hello)
+    yield _closed("new", "an unknown flag", None, wire.preamble(flags=2) + hello)
     yield _closed("new", "all flags", None, wire.preamble(flags=0xFFFFFFFF) + hello)
     yield _closed("new", "version 0", "VERSION", wire.preamble(version=0) + hello)
     yield _closed("new", "the highest version", "VERSION",

@@ -465,6 +465,11 @@ static size_t feed_preamble(struct fake_conn *conn, const uint8_t *bytes, size_t
         if (pd_preamble_read(conn->preamble, &preamble) != PARAMD_OK) {
             abort();
         }
+        if ((preamble.flags & PD_PREAMBLE_SHARED_MEMORY) != 0) {
+            uint8_t none[PD_SHARED_ANSWER_BYTES];
+            pd_shared_answer_write(0, none);
+            fake_conn_send_raw(conn, none, sizeof none);
+        }
         conn->shard = preamble.shard < conn->server->shards ? preamble.shard : 0;
     }
     return take;

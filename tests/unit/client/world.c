@@ -151,6 +151,14 @@ size_t world_read(struct world *world, unsigned link, size_t bytes)
     return bytes - left;
 }
 
+static void send_preamble(struct world *world, unsigned link)
+{
+    const struct pd_preamble preamble = {.version = PD_PROTOCOL_VERSION, .shard = link};
+    uint8_t bytes[PD_PREAMBLE_BYTES];
+    pd_preamble_write(&preamble, bytes);
+    fake_conn_feed(world->conns[link], bytes, sizeof bytes);
+}
+
 static bool do_wishes(struct world *world)
 {
     unsigned link;
@@ -170,6 +178,7 @@ static bool do_wishes(struct world *world)
         }
         world->connects++;
         world->conns[link] = fake_conn_create(&world->server);
+        send_preamble(world, link);
         world_in_core = true;
         pd_client_connected(world->client, link, !world->remote, world->now_us);
         world_in_core = false;

@@ -54,13 +54,14 @@ END_TEST
 START_TEST(options_are_taken)
 {
     ck_assert_int_eq(read_line("--listen [::1]:0 --unix /run/x --shards=3 --memory-max 2G "
-                               "--lease 0.25 --retention 60"),
+                               "--lease 0.25 --retention 60 --shared-memory-max 0"),
                      PD_CONFIG_RUN);
     ck_assert_str_eq(config.listen_host, "::1");
     ck_assert_uint_eq(config.listen_port, 0);
     ck_assert_str_eq(config.unix_path, "/run/x");
     ck_assert_uint_eq(config.shards, 3);
     ck_assert_uint_eq(config.memory_max, UINT64_C(2) << 30);
+    ck_assert_uint_eq(config.shared_memory_max, 0);
     ck_assert_uint_eq(config.lease_us, 250000);
     ck_assert_uint_eq(config.retention_us, 60000000);
     ck_assert_int_eq(read_line("--payload-sum off --connections-max 7 --log-level debug "
@@ -115,6 +116,7 @@ static const char *const bad_lines[][3] = {
     {"--lease 5s", "--lease", "seconds"},
     {"--retention -5", "--retention", "from 0.001"},
     {"--payload-sum yes", "--payload-sum", "auto, on or off"},
+    {"--shared-memory-max x", "--shared-memory-max", "or 0"},
     {"--connections-max 0", "--connections-max", "1 to 1000000"},
     {"--busy-poll-us 2000000", "--busy-poll-us", "0 to 1000000"},
     {"--pin=on", "--pin=on", "takes no value"},

@@ -105,7 +105,8 @@ static struct echo *open_echo(void (*pair)(int ends[2]))
     echo->reads = true;
     ck_assert_int_eq(uv_loop_init(&echo->loop), 0);
     pd_farewells_init(&echo->farewells, &echo->loop, UINT32_MAX, echo_gone, echo);
-    echo->connection = pd_connection_open(&echo->loop, ends[0], &echo_ops, echo, &echo->farewells);
+    echo->connection =
+        pd_connection_open(&echo->loop, ends[0], NULL, &echo_ops, echo, &echo->farewells);
     ck_assert_ptr_nonnull(echo->connection);
     return echo;
 }

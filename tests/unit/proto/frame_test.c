@@ -310,7 +310,10 @@ START_TEST(a_preamble_comes_back_as_it_was_written)
     ck_assert_int_eq(pd_preamble_read(bytes, &read), PARAMD_VERSION);
     ck_assert_uint_eq(read.version, 2);
     bytes[4] = 1;
-    bytes[8] = 1;
+    bytes[8] = PD_PREAMBLE_SHARED_MEMORY;
+    ck_assert_int_eq(pd_preamble_read(bytes, &read), PARAMD_OK);
+    ck_assert_uint_eq(read.flags, PD_PREAMBLE_SHARED_MEMORY);
+    bytes[8] = 2;
     ck_assert_int_eq(pd_preamble_read(bytes, &read), PARAMD_PROTOCOL);
     bytes[0] = 'p';
     ck_assert_int_eq(pd_preamble_read(bytes, &read), PARAMD_PROTOCOL);
