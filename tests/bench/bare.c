@@ -24,9 +24,15 @@ struct order {
     uint64_t repeats;
 };
 
+/* One connection's part of the tensor. */
+struct share {
+    size_t bytes;
+    enum pd_dtype dtype;
+};
+
 struct bare_form {
     struct pd_peer peer;
-    size_t bytes; /* of each connection's part of the tensor */
+    struct share share;
     struct pd_samples samples[PD_OPERATIONS];
 };
 
@@ -34,6 +40,7 @@ struct pd_bare {
     char *gradient;
     char *values;
     size_t tensor_bytes;
+    enum pd_dtype dtype;
     unsigned forms; /* form i has i + 1 connections */
     struct bare_form form[FORMS];
 };
@@ -43,27 +50,48 @@ const char *pd_operation_name(enum pd_operation operation)
     return names[operation];
 }
 
-static size_t block_bytes(const struct pd_kernel *kernel, size_t block)
+/* The end that holds the parameters. */
+struct server {
+    int fd;
+    enum pd_dtype dtype;
+    struct pd_kernel kernel;
+    void *staging;  /* a gradient's block */
+    void *narrowed; /* a block of weights in bf16 */
+};
+
+static size_t block_bytes(const struct server *server, size_t block)
 {
-    return pd_kernel_block_elements(kernel, block) * sizeof(float);
+    return pd_kernel_block_elements(&server->kernel, block) * pd_dtype_bytes(server->dtype);
 }
 
-static bool serve_push(int fd, struct pd_kernel *kernel, float *staging)
+/* The weights of a block as they travel; until the next call. */
+static const void *weights(struct server *server, size_t block)
+{
+    const float *p = pd_kernel_weights(&server->kernel, block);
+    if (server->dtype == PD_F32) {
+        return p;
+    }
+    pd_dtype_narrow(server->dtype, p, server->narrowed,
+                    pd_kernel_block_elements(&server->kernel, block));
+    return server->narrowed;
+}
+
+static bool serve_push(struct server *server)
 {
     char done = 1;
-    for (size_t block = 0; block < pd_kernel_blocks(kernel); block++) {
-        if (!pd_peer_read(fd, staging, block_bytes(kernel, block))) {
+    for (size_t block = 0; block < pd_kernel_blocks(&server->kernel); block++) {
+        if (!pd_peer_read(server->fd, server->staging, block_bytes(server, block))) {
             return false;
         }
-        pd_kernel_update(kernel, block, staging);
+        pd_kernel_update(&server->kernel, block, server->staging, server->dtype);
     }
-    return pd_peer_write(fd, &done, 1);
+    return pd_peer_write(server->fd, &done, 1);
 }
 
-static bool serve_pull(int fd, const struct pd_kernel *kernel)
+static bool serve_pull(struct server *server)
 {
-    for (size_t block = 0; block < pd_kernel_blocks(kernel); block++) {
-        if (!pd_peer_write(fd, pd_kernel_weights(kernel, block), block_bytes(kernel, block))) {
+    for (size_t block = 0; block < pd_kernel_blocks(&server->kernel); block++) {
+        if (!pd_peer_write(server->fd, weights(server, block), block_bytes(server, block))) {
             return false;
         }
     }
@@ -105,31 +133,33 @@ static bool go_on(int fd, const struct progress *progress, bool in, bool out)
 }
 
 /* Blocks come in and go back, updated, at the same time. */
-static bool serve_push_pull(int fd, struct pd_kernel *kernel, float *staging)
+static bool serve_push_pull(struct server *server)
 {
-    size_t blocks = pd_kernel_blocks(kernel);
+    size_t blocks = pd_kernel_blocks(&server->kernel);
     size_t applied = 0;
     size_t returned = 0;
     size_t in = 0;
     size_t out = 0;
+    const void *source = NULL;
     while (returned < blocks) {
         struct progress progress = {0};
         if (applied < blocks) {
-            move_in(fd, staging, block_bytes(kernel, applied), &in, &progress);
-            if (in == block_bytes(kernel, applied)) {
-                pd_kernel_update(kernel, applied++, staging);
+            move_in(server->fd, server->staging, block_bytes(server, applied), &in, &progress);
+            if (in == block_bytes(server, applied)) {
+                pd_kernel_update(&server->kernel, applied++, server->staging, server->dtype);
                 in = 0;
             }
         }
         if (returned < applied) {
-            size_t bytes = block_bytes(kernel, returned);
-            move_out(fd, pd_kernel_weights(kernel, returned), bytes, &out, &progress);
+            size_t bytes = block_bytes(server, returned);
+            source = out == 0 ? weights(server, returned) : source;
+            move_out(server->fd, source, bytes, &out, &progress);
             if (out == bytes) {
                 returned++;
                 out = 0;
             }
         }
-        if (!go_on(fd, &progress, applied < blocks, returned < applied)) {
+        if (!go_on(server->fd, &progress, applied < blocks, returned < applied)) {
             return false;
         }
     }
@@ -138,30 +168,25 @@ static bool serve_push_pull(int fd, struct pd_kernel *kernel, float *staging)
 
 static void serve(int fd, unsigned index, const void *arg)
 {
-    size_t bytes = *(const size_t *)arg;
-    struct pd_kernel kernel;
+    static bool (*const serves[PD_OPERATIONS])(struct server *) = {serve_push, serve_pull,
+                                                                   serve_push_pull};
+    const struct share *share = arg;
+    struct server server = {.fd = fd,
+                            .dtype = share->dtype,
+                            .staging = pd_memory_take(PD_BLOCK_BYTES),
+                            .narrowed = pd_memory_take(PD_BLOCK_BYTES)};
     struct order order;
-    float *staging = pd_memory_take(PD_BLOCK_BYTES);
     bool runs = true;
     pd_peer_pin((int)index + 1);
-    pd_kernel_init(&kernel, "adam", bytes / sizeof(float));
+    pd_kernel_init(&server.kernel, "adam", share->bytes / pd_dtype_bytes(share->dtype));
     while (runs && pd_peer_read(fd, &order, sizeof order)) {
         for (uint64_t i = 0; runs && i < order.repeats; i++) {
-            switch ((enum pd_operation)order.operation) {
-            case PD_PUSH:
-                runs = serve_push(fd, &kernel, staging);
-                break;
-            case PD_PULL:
-                runs = serve_pull(fd, &kernel);
-                break;
-            default:
-                runs = serve_push_pull(fd, &kernel, staging);
-                break;
-            }
+            runs = serves[order.operation](&server);
         }
     }
-    pd_kernel_deinit(&kernel);
-    pd_memory_give(staging, PD_BLOCK_BYTES);
+    pd_kernel_deinit(&server.kernel);
+    pd_memory_give(server.staging, PD_BLOCK_BYTES);
+    pd_memory_give(server.narrowed, PD_BLOCK_BYTES);
 }
 
 static bool push_pull(int fd, const char *gradient, char *values, size_t bytes)
@@ -230,9 +255,9 @@ static double run_form(const struct pd_bare *bare, const struct bare_form *form,
     for (unsigned i = 0; i < form->peer.connections; i++) {
         parts[i] = (struct part){.fd = form->peer.fds[i],
                                  .index = i,
-                                 .gradient = bare->gradient + i * form->bytes,
-                                 .values = bare->values + i * form->bytes,
-                                 .bytes = form->bytes,
+                                 .gradient = bare->gradient + i * form->share.bytes,
+                                 .values = bare->values + i * form->share.bytes,
+                                 .bytes = form->share.bytes,
                                  .order = *order};
         if (i > 0 && pthread_create(&threads[i], NULL, run_part, &parts[i]) != 0) {
             errx(1, "no thread");
@@ -247,22 +272,28 @@ static double run_form(const struct pd_bare *bare, const struct bare_form *form,
     return seconds;
 }
 
-struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes)
+struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes,
+                               enum pd_dtype dtype)
 {
     struct pd_bare *bare = calloc(1, sizeof *bare);
     if (bare == NULL) {
         err(1, "bare loop");
     }
     bare->tensor_bytes = tensor_bytes;
+    bare->dtype = dtype;
     bare->forms = tensor_bytes % (2 * PD_BLOCK_BYTES) == 0 ? 2 : 1;
     for (unsigned i = 0; i < bare->forms; i++) {
         struct bare_form *form = &bare->form[i];
-        form->bytes = tensor_bytes / (i + 1);
-        form->peer = pd_peer_start(transport, i + 1, PD_SOCKET_BUFFER_LARGE, serve, &form->bytes);
+        form->share = (struct share){.bytes = tensor_bytes / (i + 1), .dtype = dtype};
+        form->peer = pd_peer_start(transport, i + 1, PD_SOCKET_BUFFER_LARGE, serve, &form->share);
     }
     bare->gradient = pd_memory_take(tensor_bytes);
     bare->values = pd_memory_take(tensor_bytes);
-    pd_gradient_fill((float *)(void *)bare->gradient, tensor_bytes / sizeof(float));
+    if (dtype == PD_F32) {
+        pd_gradient_fill((float *)(void *)bare->gradient, tensor_bytes / sizeof(float));
+    } else {
+        pd_gradient_fill_bf16((uint16_t *)(void *)bare->gradient, tensor_bytes / sizeof(uint16_t));
+    }
     memset(bare->values, 0, tensor_bytes);
     /* Else the first pull after each later fork pays for pages that the child might need. */
     if (madvise(bare->values, tensor_bytes, MADV_DONTFORK) != 0) {
@@ -315,7 +346,7 @@ void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
 {
     double median = pd_samples_median(pd_bare_best(bare, operation));
     double share = RAW_SHARE_MIN[operation];
-    if (median < share * pd_samples_median(raw)) {
+    if (bare->dtype == PD_F32 && median < share * pd_samples_median(raw)) {
         pd_report_void("the bare loop's %s of %s moves %.2f GB/s, less than %.1f of the raw "
                        "stream's %.2f",
                        pd_operation_name(operation), pd_size_print(bare->tensor_bytes).text, median,

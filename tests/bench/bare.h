@@ -4,6 +4,7 @@
 #ifndef PARAMD_TESTS_BENCH_BARE_H
 #define PARAMD_TESTS_BENCH_BARE_H
 
+#include "proto/dtype.h"
 #include "tests/bench/base.h"
 #include "tests/bench/peer.h"
 
@@ -13,9 +14,11 @@ const char *pd_operation_name(enum pd_operation operation);
 
 struct pd_bare;
 
-/* One f32 tensor of that many bytes under adam in the other process, over one connection and, if it
- * is large enough to be cut in two, over two with a thread each at both ends. */
-struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes);
+/* One tensor of so many bytes on the wire under adam in the other process, over one connection and,
+ * if it is large enough to be cut in two, over two with a thread each at both ends. In bf16 the
+ * gradient is widened in the daemon's loop, and weights are narrowed by the block. */
+struct pd_bare *pd_bare_create(enum pd_transport transport, size_t tensor_bytes,
+                               enum pd_dtype dtype);
 void pd_bare_destroy(struct pd_bare *bare);
 
 /* One more sample of each form, in GB/s one way; repeats operations in a row, each waited for. */
@@ -27,7 +30,8 @@ const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operat
 const struct pd_samples *pd_bare_samples(const struct pd_bare *bare, enum pd_operation operation,
                                          unsigned connections);
 
-/* Declares the run void if the bare loop is below 0.5 (push_pull: 0.4) of the raw stream. */
+/* Declares the run void if the bare loop of f32 is below 0.5 (push_pull: 0.4) of the raw stream. In
+ * bf16 the same bytes are twice the work. */
 void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
                    const struct pd_samples *raw);
 

@@ -2,11 +2,13 @@
 #include <ctype.h>
 #include <err.h>
 #include <errno.h>
+#include <linux/limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "tests/bench/base.h"
 
@@ -15,6 +17,45 @@ double pd_now_s(void)
     struct timespec now;
     (void)clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double pd_cpu_s(pid_t pid)
+{
+    struct timespec used;
+    clockid_t clock;
+    if (clock_getcpuclockid(pid, &clock) != 0 || clock_gettime(clock, &used) != 0) {
+        errx(1, "process %ld is gone", (long)pid);
+    }
+    return (double)used.tv_sec + (double)used.tv_nsec * 1e-9;
+}
+
+/* Bytes behind a key of a file in /proc that counts in kB; 0 if it has none. */
+static size_t read_memory(const char *path, const char *key)
+{
+    char line[128];
+    size_t kib = 0;
+    FILE *file = fopen(path, "re");
+    while (file != NULL && fgets(line, sizeof line, file) != NULL) {
+        if (strncmp(line, key, strlen(key)) == 0) {
+            kib = strtoul(line + strlen(key), NULL, 10);
+        }
+    }
+    if (file != NULL) {
+        (void)fclose(file);
+    }
+    return kib * PD_KIB;
+}
+
+size_t pd_memory_available(void)
+{
+    return read_memory("/proc/meminfo", "MemAvailable:");
+}
+
+size_t pd_memory_peak(pid_t pid)
+{
+    char path[64];
+    (void)snprintf(path, sizeof path, "/proc/%ld/status", (long)pid);
+    return read_memory(path, "VmHWM:");
 }
 
 void *pd_memory_take(size_t bytes)
@@ -133,4 +174,18 @@ bool pd_size_parse(const char *text, size_t *ret_bytes)
         }
     }
     return false;
+}
+
+void pd_program_beside(const char *name, char *ret_path, size_t bytes)
+{
+    char self[PATH_MAX];
+    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
+    if (n < 0) {
+        err(1, "/proc/self/exe");
+    }
+    self[n] = '\0';
+    *strrchr(self, '/') = '\0';
+    if ((size_t)snprintf(ret_path, bytes, "%s/%s", self, name) >= bytes) {
+        errx(1, "the path of this program is too long");
+    }
 }

@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 enum { PD_ROUNDS_MAX = 101, PD_SIZE_TEXT_BYTES = 24 };
 
@@ -15,6 +16,18 @@ enum { PD_ROUNDS_MAX = 101, PD_SIZE_TEXT_BYTES = 24 };
 
 /* Seconds of the monotonic clock, which all processes of a machine share. */
 double pd_now_s(void);
+
+/* CPU seconds of all threads of a process of ours so far; 0 for pid: of this one. */
+double pd_cpu_s(pid_t pid);
+
+/* The path of a program in the folder of this one. */
+void pd_program_beside(const char *name, char *ret_path, size_t bytes);
+
+/* Memory that new allocations may take without swapping. */
+size_t pd_memory_available(void);
+
+/* The most physical memory that a process has had at a time. */
+size_t pd_memory_peak(pid_t pid);
 
 /* Zeroed memory on huge pages where the kernel gives them; ends the program if there is none. */
 void *pd_memory_take(size_t bytes);

@@ -4,6 +4,7 @@
 #include <linux/limits.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -11,9 +12,10 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "tests/bench/base.h"
 #include "tests/bench/daemon.h"
 
-enum { FOLDER_BYTES = 64, PATH_BYTES = 128, LOOK_AGAIN_MS = 100 };
+enum { DAEMONS_MAX = 8, FOLDER_BYTES = 64, PATH_BYTES = 128, LOOK_AGAIN_MS = 100 };
 
 struct pd_daemon {
     pid_t pid;
@@ -24,8 +26,8 @@ struct pd_daemon {
     char unix_address[PATH_BYTES];
 };
 
-/* The one that an interrupted run leaves to the signal's handler. */
-static const struct pd_daemon *running;
+/* What an interrupted run leaves to the signal's handler; NULL in between. */
+static const struct pd_daemon *running[DAEMONS_MAX];
 
 static void remove_folder(const struct pd_daemon *daemon)
 {
@@ -37,18 +39,20 @@ static void remove_folder(const struct pd_daemon *daemon)
 /* Workers end by themselves (pd_peer_fork); files do not, and the daemon might still make some. */
 static void on_end(int signal)
 {
-    if (running != NULL) {
-        (void)kill(running->pid, SIGKILL);
-        (void)waitpid(running->pid, NULL, 0);
-        remove_folder(running);
+    for (size_t i = 0; i < DAEMONS_MAX; i++) {
+        if (running[i] != NULL) {
+            (void)kill(running[i]->pid, SIGKILL);
+            (void)waitpid(running[i]->pid, NULL, 0);
+            remove_folder(running[i]);
+        }
     }
     _exit(128 + signal);
 }
 
-static void catch_signals(void (*handler)(int))
+static void catch_signals(void)
 {
     static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    const struct sigaction action = {.sa_handler = handler};
+    const struct sigaction action = {.sa_handler = on_end};
     for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
         if (sigaction(signals[i], &action, NULL) != 0) {
             err(1, "sigaction");
@@ -56,29 +60,53 @@ static void catch_signals(void (*handler)(int))
     }
 }
 
-static void program_beside(const char *name, char *ret_path, size_t bytes)
+/* Puts now in place of before. */
+static void replace_running(const struct pd_daemon *before, const struct pd_daemon *now)
 {
-    char self[PATH_MAX];
-    ssize_t n = readlink("/proc/self/exe", self, sizeof self - 1);
-    if (n < 0) {
-        err(1, "/proc/self/exe");
+    size_t i = 0;
+    while (i < DAEMONS_MAX && running[i] != before) {
+        i++;
     }
-    self[n] = '\0';
-    *strrchr(self, '/') = '\0';
-    if ((size_t)snprintf(ret_path, bytes, "%s/%s", self, name) >= bytes) {
-        errx(1, "the path of this program is too long");
+    if (i == DAEMONS_MAX) {
+        errx(1, "not made for so many daemons");
     }
+    running[i] = now;
 }
 
-static void run(const struct pd_daemon *daemon, unsigned shards, bool payload_sum)
+/* What is 0 in the task is left to the daemon. */
+static void run(const struct pd_daemon *daemon, const struct pd_daemon_task *task)
 {
     char path[PATH_MAX];
-    char shards_text[16];
-    program_beside("paramd", path, sizeof path);
-    (void)snprintf(shards_text, sizeof shards_text, "%u", shards);
-    (void)execl(path, "paramd", "--listen", "127.0.0.1:0", "--unix", daemon->unix_path, "--shards",
-                shards_text, "--payload-sum", payload_sum ? "on" : "off", "--address-file",
-                daemon->address_file, "--log-level", "warn", (char *)NULL);
+    char shards[16];
+    char connections[16];
+    char us[16];
+    const char *arguments[24] = {"paramd",
+                                 "--listen",
+                                 "127.0.0.1:0",
+                                 "--unix",
+                                 daemon->unix_path,
+                                 "--address-file",
+                                 daemon->address_file,
+                                 "--log-level",
+                                 "warn",
+                                 "--payload-sum",
+                                 task->payload_sum ? "on" : "off",
+                                 "--shards",
+                                 shards};
+    size_t count = 13;
+    pd_program_beside("paramd", path, sizeof path);
+    (void)snprintf(shards, sizeof shards, "%u", task->shards);
+    if (task->connections_max > 0) {
+        (void)snprintf(connections, sizeof connections, "%u", task->connections_max);
+        arguments[count++] = "--connections-max";
+        arguments[count++] = connections;
+    }
+    if (task->busy_poll_us != 0) {
+        (void)snprintf(us, sizeof us, "%d", task->busy_poll_us > 0 ? task->busy_poll_us : 0);
+        arguments[count++] = "--busy-poll-us";
+        arguments[count++] = us;
+    }
+    (void)execv(path, (char *const *)(uintptr_t)arguments);
     warn("%s", path);
     _exit(1);
 }
@@ -107,7 +135,7 @@ static void read_address(struct pd_daemon *daemon)
     (void)fclose(file);
 }
 
-struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum)
+struct pd_daemon *pd_daemon_start(const struct pd_daemon_task *task)
 {
     struct pd_daemon *daemon = calloc(1, sizeof *daemon);
     if (daemon == NULL) {
@@ -130,10 +158,10 @@ struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum)
     }
     daemon->pid = pd_peer_fork();
     if (daemon->pid == 0) {
-        run(daemon, shards, payload_sum);
+        run(daemon, task);
     }
-    running = daemon;
-    catch_signals(on_end);
+    replace_running(NULL, daemon);
+    catch_signals();
     wait_for_file(daemon, watch);
     (void)close(watch);
     read_address(daemon);
@@ -145,6 +173,11 @@ const char *pd_daemon_address(const struct pd_daemon *daemon, enum pd_transport 
     return transport == PD_TRANSPORT_TCP ? daemon->tcp : daemon->unix_address;
 }
 
+pid_t pd_daemon_pid(const struct pd_daemon *daemon)
+{
+    return daemon->pid;
+}
+
 void pd_daemon_stop(struct pd_daemon *daemon)
 {
     int status = 0;
@@ -153,8 +186,7 @@ void pd_daemon_stop(struct pd_daemon *daemon)
     if (status != 0) {
         warnx("paramd ended with status %#x", (unsigned)status);
     }
-    catch_signals(SIG_DFL);
-    running = NULL;
+    replace_running(daemon, NULL);
     remove_folder(daemon);
     free(daemon);
 }

@@ -7,8 +7,16 @@
 
 struct pd_daemon;
 
-/* Returns when it is ready; ends the program if it does not get there. */
-struct pd_daemon *pd_daemon_start(unsigned shards, bool payload_sum);
+struct pd_daemon_task {
+    unsigned shards;
+    bool payload_sum;
+    unsigned connections_max; /* 0: the default */
+    int busy_poll_us;         /* 0: the default; -1: not at all */
+};
+
+/* Returns when it is ready; ends the program if it does not get there. At most eight at a time. */
+struct pd_daemon *pd_daemon_start(const struct pd_daemon_task *task);
+pid_t pd_daemon_pid(const struct pd_daemon *daemon);
 /* Its address as paramd_options takes it. */
 const char *pd_daemon_address(const struct pd_daemon *daemon, enum pd_transport transport);
 void pd_daemon_stop(struct pd_daemon *daemon);

@@ -2,7 +2,6 @@
  * over a socket pair. */
 #include <err.h>
 #include <poll.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -11,7 +10,7 @@
 
 #include "tests/bench/fleet.h"
 
-enum { TIMEOUT_MS = 120000, WORKERS_MAX = 64, NAME_BYTES = 24 };
+enum { WORKERS_MAX = 64 };
 
 /* repeats 0: until the next byte comes. */
 struct order {
@@ -39,13 +38,6 @@ struct worker {
     void *values;
 };
 
-static void check(int status, const char *what)
-{
-    if (status != PARAMD_OK) {
-        errx(1, "%s: %s", what, paramd_error());
-    }
-}
-
 static size_t element_bytes(const struct pd_fleet_task *task)
 {
     return task->dtype == PARAMD_F32 ? sizeof(float) : sizeof(uint16_t);
@@ -54,32 +46,6 @@ static size_t element_bytes(const struct pd_fleet_task *task)
 static size_t model_bytes(const struct pd_fleet_task *task)
 {
     return task->tensor_count * task->tensor_bytes;
-}
-
-static void join(struct worker *worker)
-{
-    const struct pd_fleet_task *task = worker->task;
-    const struct paramd_group group = {.name = "all", .optimizer = "adam"};
-    struct paramd_tensor *tensors = calloc(task->tensor_count, sizeof *tensors);
-    char(*names)[NAME_BYTES] = calloc(task->tensor_count, sizeof *names);
-    if (tensors == NULL || names == NULL) {
-        err(1, "definition");
-    }
-    for (size_t i = 0; i < task->tensor_count; i++) {
-        (void)snprintf(names[i], sizeof names[i], "w%zu", i);
-        tensors[i] = (struct paramd_tensor){.name = names[i],
-                                            .rank = 1,
-                                            .shape = {task->tensor_bytes / element_bytes(task)},
-                                            .init = PARAMD_INIT_ZEROS};
-    }
-    const struct paramd_definition definition = {.name = task->model,
-                                                 .groups = &group,
-                                                 .group_count = 1,
-                                                 .tensors = tensors,
-                                                 .tensor_count = task->tensor_count};
-    check(paramd_join(worker->client, &definition, NULL, TIMEOUT_MS, &worker->model), "join");
-    free(names);
-    free(tensors);
 }
 
 static void take_buffers(struct worker *worker)
@@ -121,9 +87,9 @@ static void once_for_all(struct worker *worker, enum pd_operation operation)
         struct paramd_model *, const struct paramd_io *, size_t, const struct paramd_call *, int,
         struct paramd_result *) = {paramd_push_wait, paramd_pull_wait, paramd_push_pull_wait};
     const struct paramd_call call = {.dtype = worker->task->dtype};
-    check(calls[operation](worker->model, worker->entries, worker->task->tensor_count, &call,
-                           TIMEOUT_MS, NULL),
-          pd_operation_name(operation));
+    pd_member_check(calls[operation](worker->model, worker->entries, worker->task->tensor_count,
+                                     &call, PD_MEMBER_TIMEOUT_MS, NULL),
+                    pd_operation_name(operation));
 }
 
 static void once_for_each(struct worker *worker, enum pd_operation operation)
@@ -133,11 +99,13 @@ static void once_for_each(struct worker *worker, enum pd_operation operation)
         struct paramd_ticket **) = {paramd_push, paramd_pull, paramd_push_pull};
     const struct paramd_call call = {.dtype = worker->task->dtype};
     for (size_t i = 0; i < worker->task->tensor_count; i++) {
-        check(calls[operation](worker->model, &worker->entries[i], 1, &call, &worker->tickets[i]),
-              pd_operation_name(operation));
+        pd_member_check(
+            calls[operation](worker->model, &worker->entries[i], 1, &call, &worker->tickets[i]),
+            pd_operation_name(operation));
     }
     for (size_t i = 0; i < worker->task->tensor_count; i++) {
-        check(paramd_wait(worker->tickets[i], TIMEOUT_MS, NULL), pd_operation_name(operation));
+        pd_member_check(paramd_wait(worker->tickets[i], PD_MEMBER_TIMEOUT_MS, NULL),
+                        pd_operation_name(operation));
         paramd_release(worker->tickets[i]);
     }
 }
@@ -166,12 +134,9 @@ static void work(int fd, unsigned index, const void *arg)
     struct order order;
     char end;
     (void)index;
-    const struct paramd_options options = {
-        .address = worker.task->address,
-        .no_thread = true,
-        .payload_sum = worker.task->payload_sum ? PARAMD_SUM_ON : PARAMD_SUM_OFF};
-    check(paramd_open(&options, &worker.client), "open");
-    join(&worker);
+    worker.client = pd_member_open(&worker.task->way);
+    worker.model = pd_member_join(worker.client, worker.task->model, worker.task->tensor_count,
+                                  worker.task->tensor_bytes / element_bytes(worker.task));
     take_buffers(&worker);
     struct span span = {0};
     bool runs = pd_peer_write(fd, &span, sizeof span);
@@ -182,8 +147,7 @@ static void work(int fd, unsigned index, const void *arg)
         runs = (order.repeats > 0 || pd_peer_read(fd, &end, 1)) &&
                pd_peer_write(fd, &span, sizeof span);
     }
-    check(paramd_leave(worker.model, TIMEOUT_MS), "leave");
-    paramd_close(worker.client);
+    pd_member_leave(worker.client, worker.model);
     give_buffers(&worker);
 }
 
@@ -241,6 +205,15 @@ double pd_fleet_measure(struct pd_fleet *fleet, enum pd_operation operation, uns
     }
     double bytes = (double)model_bytes(&fleet->task) * fleet->task.workers * repeats;
     return bytes / 1e9 / (all.end_s - all.begin_s);
+}
+
+double pd_fleet_cpu_s(const struct pd_fleet *fleet)
+{
+    double seconds = 0;
+    for (unsigned i = 0; i < fleet->task.workers; i++) {
+        seconds += pd_cpu_s(fleet->workers[i].pid);
+    }
+    return seconds;
 }
 
 void pd_fleet_begin(struct pd_fleet *fleet, enum pd_operation operation)

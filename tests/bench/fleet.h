@@ -2,18 +2,17 @@
 #ifndef PARAMD_TESTS_BENCH_FLEET_H
 #define PARAMD_TESTS_BENCH_FLEET_H
 
-#include "paramd.h"
 #include "tests/bench/bare.h"
+#include "tests/bench/member.h"
 
 struct pd_fleet_task {
-    const char *address;
+    struct pd_member_way way;
     const char *model;
     unsigned workers;
     size_t tensor_count;
     size_t tensor_bytes; /* as pushed and pulled, in dtype */
     enum paramd_dtype dtype;
     bool call_each; /* one call for each tensor, issued back to back; else one for all */
-    bool payload_sum;
 };
 
 struct pd_fleet;
@@ -25,6 +24,9 @@ void pd_fleet_destroy(struct pd_fleet *fleet);
 /* Every worker does the operation on the whole model repeats times, waiting for each. GB/s of all
  * workers together, one way, from the first one's begin to the last one's end. */
 double pd_fleet_measure(struct pd_fleet *fleet, enum pd_operation operation, unsigned repeats);
+
+/* CPU seconds of all workers so far. */
+double pd_fleet_cpu_s(const struct pd_fleet *fleet);
 
 /* Every worker repeats the operation from begin to end, as a load for other measurements. */
 void pd_fleet_begin(struct pd_fleet *fleet, enum pd_operation operation);

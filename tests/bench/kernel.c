@@ -62,23 +62,25 @@ static struct pd_optim_block block_of(const struct pd_kernel *kernel, size_t blo
     return result;
 }
 
-void pd_kernel_apply(struct pd_kernel *kernel, size_t block, const float *gradient)
+void pd_kernel_apply(struct pd_kernel *kernel, size_t block, const void *gradient,
+                     enum pd_dtype dtype)
 {
     struct pd_optim_block state = block_of(kernel, block);
-    const struct pd_optim_push push = {.gradient = gradient, .dtype = PD_F32, .scale = 1.0F};
+    const struct pd_optim_push push = {.gradient = gradient, .dtype = dtype, .scale = 1.0F};
     if (pd_optim_apply(kernel->optimizer, &kernel->hyper, &state, &push) != PARAMD_OK) {
         errx(1, "the optimizer refused a sound gradient");
     }
 }
 
-void pd_kernel_update(struct pd_kernel *kernel, size_t block, const float *gradient)
+void pd_kernel_update(struct pd_kernel *kernel, size_t block, const void *gradient,
+                      enum pd_dtype dtype)
 {
     const struct pd_rule *rule = pd_optimizer_rule(kernel->optimizer);
     struct pd_optim_block state = block_of(kernel, block);
     struct pd_constants constants = {.scale = 1.0F, .decay = 1.0F};
     rule->prepare(&kernel->hyper, pd_hyper_get(&kernel->hyper, PD_LR), state.step + 1, &state.carry,
                   &constants);
-    struct pd_update update = {&constants, state.p, {NULL}, gradient, PD_F32, state.elements};
+    struct pd_update update = {&constants, state.p, {NULL}, gradient, dtype, state.elements};
     memcpy(update.moments, state.moments, sizeof update.moments);
     rule->update(&update);
 }

@@ -26,9 +26,11 @@ uint32_t pd_kernel_block_elements(const struct pd_kernel *kernel, size_t block);
 float *pd_kernel_weights(const struct pd_kernel *kernel, size_t block);
 
 /* One push: the check of the gradient and the update. */
-void pd_kernel_apply(struct pd_kernel *kernel, size_t block, const float *gradient);
+void pd_kernel_apply(struct pd_kernel *kernel, size_t block, const void *gradient,
+                     enum pd_dtype dtype);
 /* The update alone. */
-void pd_kernel_update(struct pd_kernel *kernel, size_t block, const float *gradient);
+void pd_kernel_update(struct pd_kernel *kernel, size_t block, const void *gradient,
+                      enum pd_dtype dtype);
 /* The limit: p += g and each moment += g; with prefetch 512 bytes ahead, or without. */
 void pd_kernel_add(struct pd_kernel *kernel, size_t block, const float *gradient);
 void pd_kernel_add_prefetched(struct pd_kernel *kernel, size_t block, const float *gradient);

@@ -3,15 +3,18 @@
 #include <err.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 #include "tests/bench/commands.h"
 #include "tests/bench/kernel.h"
+#include "tests/bench/plot.h"
 #include "tests/bench/report.h"
 #include "tests/bench/stream.h"
+#include "tests/bench/torch.h"
 
 /* State in DRAM: 64 MiB of weights for each thread, and so much again for each moment. */
-enum { DRAM_BLOCKS = 256 };
+enum { DRAM_BLOCKS = 256, THREADS_MAX = 64 };
 
 enum place { PLACE_L2, PLACE_GRADIENT_L2, PLACE_DRAM, PLACES };
 
@@ -71,14 +74,24 @@ static void run_all(struct work *work,
     }
 }
 
+static void apply(struct pd_kernel *kernel, size_t block, const float *gradient)
+{
+    pd_kernel_apply(kernel, block, gradient, PD_F32);
+}
+
 static void run_apply(void *state)
 {
-    run_all(state, pd_kernel_apply);
+    run_all(state, apply);
+}
+
+static void update(struct pd_kernel *kernel, size_t block, const float *gradient)
+{
+    pd_kernel_update(kernel, block, gradient, PD_F32);
 }
 
 static void run_update(void *state)
 {
-    run_all(state, pd_kernel_update);
+    run_all(state, update);
 }
 
 static void run_add(void *state)
@@ -107,60 +120,115 @@ static size_t l2_elements(const char *name)
     return elements < PD_BLOCK_ELEMENTS ? elements : PD_BLOCK_ELEMENTS;
 }
 
-static void measure(const struct pd_options *options, const char *name, enum place place,
-                    unsigned threads)
+/* One optimizer in one place on so many threads. */
+struct measured {
+    const char *optimizer;
+    enum place place;
+    unsigned threads;
+    struct pd_samples samples[LOOPS];
+    struct pd_samples torch;
+};
+
+/* Only adam has a torch, in which everything is in DRAM. */
+static void measure(struct measured *measured, unsigned rounds, struct pd_torch *torch)
 {
     static const struct pd_stream_state state = {create_work, destroy_work};
     const size_t all = (size_t)DRAM_BLOCKS * PD_BLOCK_ELEMENTS;
-    struct task task = {.optimizer = name, .place = place, .elements = all, .passes = 1};
-    struct pd_samples samples[LOOPS] = {0};
-    char text[64];
-    if (place == PLACE_L2) {
-        task.elements = l2_elements(name);
+    struct task task = {
+        .optimizer = measured->optimizer, .place = measured->place, .elements = all, .passes = 1};
+    if (measured->place == PLACE_L2) {
+        task.elements = l2_elements(measured->optimizer);
         task.passes = all / task.elements;
     }
-    struct pd_stream *stream = pd_stream_create(&state, &task, threads);
-    for (unsigned round = 0; round < options->rounds; round++) {
+    double elements = (double)(task.elements * task.passes) * measured->threads;
+    struct pd_stream *stream = pd_stream_create(&state, &task, measured->threads);
+    for (unsigned round = 0; round < rounds; round++) {
         for (int loop = 0; loop < LOOPS; loop++) {
-            double elements = (double)(task.elements * task.passes) * threads;
             double seconds = pd_stream_run(stream, loops[loop]);
-            pd_samples_add(&samples[loop], elements / 1e9 / seconds);
+            pd_samples_add(&measured->samples[loop], elements / 1e9 / seconds);
+        }
+        if (torch != NULL) {
+            pd_samples_add(&measured->torch, pd_torch_measure(torch, measured->threads));
         }
     }
     pd_stream_destroy(stream);
-    const struct pd_samples *limit = &samples[LOOP_ADD];
-    if (pd_samples_median(&samples[LOOP_ADD_PREFETCHED]) > pd_samples_median(limit)) {
-        limit = &samples[LOOP_ADD_PREFETCHED];
-    }
-    (void)snprintf(text, sizeof text, "%s/%s/%u/apply", name, place_names[place], threads);
-    pd_report_row(text, "Gparam/s", &samples[LOOP_APPLY], "additions", limit);
-    (void)snprintf(text, sizeof text, "%s/%s/%u/update", name, place_names[place], threads);
-    pd_report_row(text, "Gparam/s", &samples[LOOP_UPDATE], "additions", limit);
 }
 
-static void measure_optimizer(const struct pd_options *options, const char *name)
+static const struct pd_samples *limit_of(const struct measured *measured)
 {
-    unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
-    for (int place = 0; place < PLACES; place++) {
-        if (options->threads > 0) {
-            measure(options, name, (enum place)place, options->threads);
-            continue;
-        }
-        for (unsigned threads = 1; threads <= cores && threads <= 64; threads *= 2) {
-            measure(options, name, (enum place)place, threads);
+    const struct pd_samples *plain = &measured->samples[LOOP_ADD];
+    const struct pd_samples *prefetched = &measured->samples[LOOP_ADD_PREFETCHED];
+    return pd_samples_median(prefetched) > pd_samples_median(plain) ? prefetched : plain;
+}
+
+static void report(const struct measured *measured, struct pd_plot *plot)
+{
+    static const char *const names[] = {"apply", "update"};
+    char text[64];
+    for (int loop = LOOP_APPLY; loop <= LOOP_UPDATE; loop++) {
+        (void)snprintf(text, sizeof text, "%s/%s/%u/%s", measured->optimizer,
+                       place_names[measured->place], measured->threads, names[loop]);
+        pd_report_row(text, "Gparam/s", &measured->samples[loop], "additions", limit_of(measured));
+        if (measured->torch.count > 0) {
+            pd_report_row(text, "Gparam/s", &measured->samples[loop], "torch.optim.Adam",
+                          &measured->torch);
         }
     }
+    (void)snprintf(text, sizeof text, "%s/%s", measured->optimizer, place_names[measured->place]);
+    pd_plot_add(plot, text, measured->threads, pd_samples_median(&measured->samples[LOOP_APPLY]));
+}
+
+static void report_additions(const struct measured *measured, struct pd_plot *plot)
+{
+    char text[64];
+    (void)plot;
+    (void)snprintf(text, sizeof text, "additions/%s/%s/%u", measured->optimizer,
+                   place_names[measured->place], measured->threads);
+    pd_report_row(text, "Gparam/s", limit_of(measured), NULL, NULL);
+}
+
+static void measure_optimizer(const struct pd_options *options, const char *name,
+                              struct pd_torch *torch, struct pd_plot *plot,
+                              void (*show)(const struct measured *measured, struct pd_plot *plot))
+{
+    unsigned cores = (unsigned)sysconf(_SC_NPROCESSORS_ONLN);
+    unsigned most = options->threads > 0 ? options->threads : cores;
+    for (int place = 0; place < PLACES; place++) {
+        for (unsigned threads = options->threads > 0 ? most : 1;
+             threads <= most && threads <= THREADS_MAX; threads *= 2) {
+            struct measured measured = {
+                .optimizer = name, .place = (enum place)place, .threads = threads};
+            measure(&measured, options->rounds, place == PLACE_L2 ? NULL : torch);
+            show(&measured, plot);
+        }
+    }
+}
+
+void pd_bench_additions(const struct pd_options *options)
+{
+    measure_optimizer(options, "adam", NULL, NULL, report_additions);
 }
 
 int pd_bench_kernels(const struct pd_options *options)
 {
+    const struct pd_plot_task curves = {.folder = options->plot,
+                                        .name = "kernels",
+                                        .x_label = "threads",
+                                        .y_label = "Gparam/s",
+                                        .x_base = 2};
     const struct pd_optimizer *optimizer;
+    struct pd_plot *plot = pd_plot_create(&curves);
     pd_report_begin(options->json, "kernels", options->rounds);
     for (size_t i = 0; (optimizer = pd_optimizer_at(i)) != NULL; i++) {
         const char *name = pd_optimizer_name(optimizer);
         if (options->optimizer == NULL || pd_optimizer_find(options->optimizer) == optimizer) {
-            measure_optimizer(options, name);
+            bool has_torch = strcmp(name, "adam") == 0;
+            struct pd_torch *torch =
+                has_torch ? pd_torch_create((size_t)DRAM_BLOCKS * PD_BLOCK_ELEMENTS) : NULL;
+            measure_optimizer(options, name, torch, plot, report);
+            pd_torch_destroy(torch);
         }
     }
+    pd_plot_draw(plot);
     return pd_report_end();
 }

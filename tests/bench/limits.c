@@ -164,5 +164,6 @@ int pd_bench_limits(const struct pd_options *options)
     report_tcp(options);
     report_roundtrips(options);
     report_memory(options);
+    pd_bench_additions(options);
     return pd_report_end();
 }

@@ -5,17 +5,21 @@
 static const struct pd_command commands[] = {
     {"limits", "Memory, loopback and round trips: what this machine can do at all.", "jrh",
      pd_bench_limits},
-    {"kernels", "Each optimizer, beside additions with the same loads and stores.", "jroth",
+    {"kernels", "Each optimizer, beside additions with the same loads and stores.", "jrothP",
      pd_bench_kernels},
     {"dense",
      "One large tensor: push, pull, push_pull. A set of cases that takes three minutes,\n"
-     "            or the one that options describe.",
-     "jrOTwszdpfh", pd_bench_dense},
+     "              or the one that options describe.",
+     "jrOTwszdpfPh", pd_bench_dense},
     {"small", "10,000 small tensors in one call and in one call each; --size is a tensor's.",
      "jrTszph", pd_bench_small},
     {"latency", "A push of 64 bytes and of 256 KiB: p50, p99, p99.9, idle and loaded.", "jrTh",
      pd_bench_latency},
-    {"rate", "64-byte pushes a second, 1 to 1,024 of them outstanding.", "jrTh", pd_bench_rate},
+    {"rate", "64-byte pushes a second, 1 to 1,024 of them outstanding.", "jrTPh", pd_bench_rate},
+    {"connections", "4, 64, 256 and 1,024 connections, all of them pushing; --size is a tensor's.",
+     "jrTsznPh", pd_bench_connections},
+    {"scale", "A million to a billion parameters, and the daemon's memory.", "jrTNPh",
+     pd_bench_scale},
 };
 
 int main(int argc, char **argv)

@@ -3,6 +3,7 @@
 #include <err.h>
 #include <errno.h>
 #include <getopt.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,9 @@
 #include "server/optim/optim.h"
 #include "tests/bench/options.h"
 
-enum { ROUNDS_DEFAULT = 7, NUMBER_MAX = 64, LETTERS = 128 };
+enum { ROUNDS_DEFAULT = 7, NUMBER_MAX = 64, CONNECTIONS_MAX = 65536, PARAMETERS_MIN = 1000000 };
+
+static const uint64_t PARAMETERS_MAX = UINT64_C(1) << 40;
 
 static const struct {
     const char *name;
@@ -26,18 +29,21 @@ static const struct {
     {"threads", "N", 't',
      "Only so many threads. Default: each number up to the cores, by doubling."},
     {"operation", "NAME", 'O', "push, pull or push_pull. Default: all three."},
-    {"transport", "NAME", 'T', "tcp or unix. Default: tcp."},
+    {"transport", "NAME", 'T', "tcp, unix or shm (shared memory). Default: tcp."},
     {"workers", "N", 'w', "Worker processes, 1 to 64. Default: 1."},
     {"shards", "N", 's', "Shards of the daemon, 1 to 64. Default: 1."},
+    {"connections", "N", 'n', "Only so many, from 5 to 65536, beside four."},
+    {"parameters", "N", 'N', "Only so many, from 1000000 on, beside ten million."},
     {"size", "SIZE", 'z',
      "Bytes of the tensor as it travels, as 64KiB, 256MiB or 1GiB; a multiple\n"
-     "    of 4. Default: 256MiB (small: 2KiB)."},
+     "    of 4. Default: 256MiB (small: 2KiB; connections: 256KiB)."},
     {"dtype", "NAME", 'd', "f32 or bf16, on the wire. Default: f32."},
     {"payload-sum", "on|off", 'p',
      "Checksums over payloads. Default: off, as auto on one machine."},
     {"full", NULL, 'f',
      "The product of all sizes, workers, shards, transports and types; those given\n"
      "    restrict it. Takes hours."},
+    {"plot", "DIR", 'P', "Draws the curves into that folder, which is made (needs gnuplot)."},
     {"help", NULL, 'h', "Prints this."},
 };
 
@@ -52,7 +58,7 @@ static void print_help(const struct pd_command *commands, size_t command_count,
                "figure is a median of measurements made in turns with its limit. Starts and\n"
                "stops a daemon of its own, the paramd beside this program.\n\n");
         for (size_t i = 0; i < command_count; i++) {
-            printf("  %-9s %s\n", commands[i].name, commands[i].summary);
+            printf("  %-11s %s\n", commands[i].name, commands[i].summary);
         }
         printf("\n`paramd-bench COMMAND --help` lists the options of a command.\n");
     } else {
@@ -68,17 +74,17 @@ static void print_help(const struct pd_command *commands, size_t command_count,
            "nothing because a limit was measured too weak (stderr says which).\n");
 }
 
-static unsigned read_number(const char *option, unsigned min, unsigned max)
+static uint64_t read_number(const char *option, uint64_t min, uint64_t max)
 {
     char *rest = NULL;
     errno = 0;
     unsigned long number = strtoul(optarg, &rest, 10);
     if (!isdigit((unsigned char)optarg[0]) || errno != 0 || *rest != '\0' || number < min ||
         number > max) {
-        errx(2, "--%s \"%s\" is not allowed: give a whole number from %u to %u", option, optarg,
-             min, max);
+        errx(2, "--%s \"%s\" is not allowed: give a whole number from %" PRIu64 " to %" PRIu64,
+             option, optarg, min, max);
     }
-    return (unsigned)number;
+    return number;
 }
 
 static int read_word(const char *option, const char *const *words, int count)
@@ -106,7 +112,7 @@ static size_t read_size(void)
 static void take(struct pd_options *options, char letter, const char *name)
 {
     static const char *const operations[] = {"push", "pull", "push_pull"};
-    static const char *const transports[] = {"tcp", "unix"};
+    static const char *const transports[] = {"tcp", "unix", "shm"};
     static const char *const dtypes[] = {"f32", "bf16"};
     static const char *const switches[] = {"off", "on"};
     switch (letter) {
@@ -117,7 +123,7 @@ static void take(struct pd_options *options, char letter, const char *name)
         options->full = true;
         break;
     case 'r':
-        options->rounds = read_number(name, 3, PD_ROUNDS_MAX);
+        options->rounds = (unsigned)read_number(name, 3, PD_ROUNDS_MAX);
         break;
     case 'o':
         options->optimizer = optarg;
@@ -126,13 +132,22 @@ static void take(struct pd_options *options, char letter, const char *name)
         }
         break;
     case 't':
-        options->threads = read_number(name, 1, NUMBER_MAX);
+        options->threads = (unsigned)read_number(name, 1, NUMBER_MAX);
         break;
     case 'w':
-        options->workers = read_number(name, 1, NUMBER_MAX);
+        options->workers = (unsigned)read_number(name, 1, NUMBER_MAX);
         break;
     case 's':
-        options->shards = read_number(name, 1, NUMBER_MAX);
+        options->shards = (unsigned)read_number(name, 1, NUMBER_MAX);
+        break;
+    case 'n':
+        options->connections = (unsigned)read_number(name, 5, CONNECTIONS_MAX);
+        break;
+    case 'N':
+        options->parameters = read_number(name, PARAMETERS_MIN, PARAMETERS_MAX);
+        break;
+    case 'P':
+        options->plot = optarg;
         break;
     case 'z':
         options->size_bytes = read_size();
@@ -141,7 +156,7 @@ static void take(struct pd_options *options, char letter, const char *name)
         options->operation = read_word(name, operations, 3);
         break;
     case 'T':
-        options->transport = read_word(name, transports, 2);
+        options->transport = read_word(name, transports, PD_TRANSPORTS);
         break;
     case 'd':
         options->bf16 = read_word(name, dtypes, 2);
@@ -150,6 +165,11 @@ static void take(struct pd_options *options, char letter, const char *name)
         options->payload_sum = read_word(name, switches, 2) == 1;
         break;
     }
+}
+
+enum pd_transport pd_options_transport(const struct pd_options *options)
+{
+    return options->transport < 0 ? PD_TRANSPORT_TCP : (enum pd_transport)options->transport;
 }
 
 static const struct pd_command *find(const char *name, const struct pd_command *commands,

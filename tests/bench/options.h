@@ -4,6 +4,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "tests/bench/bare.h"
 
@@ -17,9 +18,12 @@ struct pd_options {
     unsigned threads;
     unsigned workers;
     unsigned shards;
+    unsigned connections;
+    uint64_t parameters;
+    const char *plot; /* folder for curves */
     size_t size_bytes;
     int operation; /* enum pd_operation */
-    int transport; /* enum pd_transport */
+    int transport; /* enum pd_transport; pd_options_transport has TCP for -1 */
     int bf16;      /* 0 or 1 */
 };
 
@@ -29,6 +33,8 @@ struct pd_command {
     const char *options; /* letters of those it takes */
     int (*run)(const struct pd_options *options);
 };
+
+enum pd_transport pd_options_transport(const struct pd_options *options);
 
 /* Reads the command line. Ends the program after --help (0) and for anything it cannot read (2). */
 const struct pd_command *pd_options_read(int argc, char **argv, const struct pd_command *commands,

@@ -18,7 +18,13 @@
 
 const char *pd_transport_name(enum pd_transport transport)
 {
-    return transport == PD_TRANSPORT_TCP ? "tcp" : "unix";
+    static const char *const names[PD_TRANSPORTS] = {"tcp", "unix", "shm"};
+    return names[transport];
+}
+
+enum pd_transport pd_transport_socket(enum pd_transport transport)
+{
+    return transport == PD_TRANSPORT_UNIX ? PD_TRANSPORT_UNIX : PD_TRANSPORT_TCP;
 }
 
 static void check(int result, const char *what)

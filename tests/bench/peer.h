@@ -9,9 +9,13 @@
 
 enum { PD_PEER_CONNECTIONS_MAX = 2, PD_SOCKET_BUFFER_LARGE = 4 << 20 };
 
-enum pd_transport { PD_TRANSPORT_TCP, PD_TRANSPORT_UNIX };
+/* Shared memory is agreed on over a Unix socket; only clients of the library can have it. */
+enum pd_transport { PD_TRANSPORT_TCP, PD_TRANSPORT_UNIX, PD_TRANSPORT_SHM, PD_TRANSPORTS };
 
 const char *pd_transport_name(enum pd_transport transport);
+/* The sockets that a limit for it is measured on. Shared memory has none of its own: it is held
+ * against TCP, which it replaces. */
+enum pd_transport pd_transport_socket(enum pd_transport transport);
 
 /* What the other process does with connection number index until its end; on a thread of its own if
  * there are several. */

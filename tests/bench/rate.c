@@ -4,6 +4,7 @@
 
 #include "tests/bench/commands.h"
 #include "tests/bench/daemon.h"
+#include "tests/bench/plot.h"
 #include "tests/bench/report.h"
 #include "tests/bench/roundtrip.h"
 #include "tests/bench/single.h"
@@ -16,7 +17,7 @@ static const struct {
 } depths[DEPTHS] = {{1, 1000}, {4, 4000}, {16, 16000}, {64, 50000}, {256, 50000}, {1024, 50000}};
 
 static void report(enum pd_transport transport, const struct pd_samples samples[DEPTHS],
-                   const struct pd_roundtrip *trip)
+                   const struct pd_roundtrip *trip, struct pd_plot *plot)
 {
     char name[CASE_BYTES];
     char limit_name[CASE_BYTES];
@@ -31,6 +32,7 @@ static void report(enum pd_transport transport, const struct pd_samples samples[
         (void)snprintf(limit_name, sizeof limit_name, "%u per libuv round trip",
                        depths[depth].outstanding);
         pd_report_row(name, "pushes/s", &samples[depth], limit_name, &limit);
+        pd_plot_add(plot, "paramd", depths[depth].outstanding, pd_samples_median(&samples[depth]));
     }
     (void)snprintf(name, sizeof name, "round trip/%s/64B/libuv", pd_transport_name(transport));
     pd_report_row(name, "us", us, NULL, NULL);
@@ -38,15 +40,22 @@ static void report(enum pd_transport transport, const struct pd_samples samples[
 
 int pd_bench_rate(const struct pd_options *options)
 {
-    enum pd_transport transport = options->transport > 0 ? PD_TRANSPORT_UNIX : PD_TRANSPORT_TCP;
+    enum pd_transport transport = pd_options_transport(options);
     struct pd_samples samples[DEPTHS] = {0};
+    const struct pd_plot_task curves = {.folder = options->plot,
+                                        .name = "rate",
+                                        .x_label = "pushes outstanding",
+                                        .y_label = "64-byte pushes a second",
+                                        .x_base = 2};
+    struct pd_plot *plot = pd_plot_create(&curves);
     pd_report_begin(options->json, "rate", options->rounds);
     struct pd_roundtrip *trip = pd_roundtrip_create(transport, PD_WAITING_LIBUV);
     pd_peer_pin(1);
-    struct pd_daemon *daemon = pd_daemon_start(1, false);
+    struct pd_daemon *daemon = pd_daemon_start(&(struct pd_daemon_task){.shards = 1});
     pd_peer_pin(0);
-    struct pd_single *client = pd_single_create(pd_daemon_address(daemon, transport), "rate",
-                                                TENSORS, TENSOR_BYTES, false);
+    const struct pd_member_way way = {.address = pd_daemon_address(daemon, transport),
+                                      .transport = transport};
+    struct pd_single *client = pd_single_create(&way, "rate", TENSORS, TENSOR_BYTES);
     for (unsigned round = 0; round < options->rounds; round++) {
         pd_roundtrip_measure(trip);
         pd_peer_pin(0);
@@ -56,7 +65,8 @@ int pd_bench_rate(const struct pd_options *options)
         }
     }
     pd_peer_pin(-1);
-    report(transport, samples, trip);
+    report(transport, samples, trip, plot);
+    pd_plot_draw(plot);
     pd_single_destroy(client);
     pd_daemon_stop(daemon);
     pd_roundtrip_destroy(trip);

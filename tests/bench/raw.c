@@ -17,6 +17,8 @@ static const double IPERF_SHARE_MIN = 0.6;
 struct raw_stream {
     struct pd_peer peer;
     struct pd_samples samples;
+    struct pd_samples sender_cpu;
+    struct pd_samples receiver_cpu;
 };
 
 struct pd_raw {
@@ -72,23 +74,31 @@ void pd_raw_destroy(struct pd_raw *raw)
     free(raw);
 }
 
+static void receive_stream(int fd, char *buf, uint64_t bytes)
+{
+    bool runs = pd_peer_write(fd, &bytes, sizeof bytes);
+    for (uint64_t received = 0; runs && received < bytes;) {
+        ssize_t n = recv(fd, buf, PIECE_BYTES, 0);
+        runs = n > 0;
+        received += runs ? (uint64_t)n : 0;
+    }
+    if (!runs) {
+        errx(1, "the raw sender ended");
+    }
+}
+
 void pd_raw_measure(struct pd_raw *raw)
 {
-    const uint64_t bytes = SAMPLE_BYTES;
+    const double gb = (double)SAMPLE_BYTES / 1e9;
     for (unsigned i = 0; i < 2; i++) {
-        int fd = raw->streams[i].peer.fds[0];
-        double begin = pd_now_s();
-        if (!pd_peer_write(fd, &bytes, sizeof bytes)) {
-            errx(1, "the raw sender ended");
-        }
-        for (uint64_t received = 0; received < bytes;) {
-            ssize_t n = recv(fd, raw->buf, PIECE_BYTES, 0);
-            if (n <= 0) {
-                errx(1, "the raw sender ended");
-            }
-            received += (uint64_t)n;
-        }
-        pd_samples_add(&raw->streams[i].samples, (double)bytes / 1e9 / (pd_now_s() - begin));
+        struct raw_stream *stream = &raw->streams[i];
+        double sender_s = pd_cpu_s(stream->peer.pid);
+        double receiver_s = pd_cpu_s(0);
+        double begin_s = pd_now_s();
+        receive_stream(stream->peer.fds[0], raw->buf, SAMPLE_BYTES);
+        pd_samples_add(&stream->samples, gb / (pd_now_s() - begin_s));
+        pd_samples_add(&stream->receiver_cpu, (pd_cpu_s(0) - receiver_s) / gb);
+        pd_samples_add(&stream->sender_cpu, (pd_cpu_s(stream->peer.pid) - sender_s) / gb);
     }
 }
 
@@ -102,19 +112,34 @@ const struct pd_samples *pd_raw_large_buffers(const struct pd_raw *raw)
     return &raw->streams[1].samples;
 }
 
+static const struct raw_stream *best(const struct pd_raw *raw)
+{
+    double own = pd_samples_median(pd_raw_default_buffers(raw));
+    double large = pd_samples_median(pd_raw_large_buffers(raw));
+    return &raw->streams[own >= large ? 0 : 1];
+}
+
 const struct pd_samples *pd_raw_best(const struct pd_raw *raw)
 {
-    const struct pd_samples *own = pd_raw_default_buffers(raw);
-    const struct pd_samples *large = pd_raw_large_buffers(raw);
-    return pd_samples_median(own) >= pd_samples_median(large) ? own : large;
+    return &best(raw)->samples;
+}
+
+const struct pd_samples *pd_raw_sender_cpu(const struct pd_raw *raw)
+{
+    return &best(raw)->sender_cpu;
+}
+
+const struct pd_samples *pd_raw_receiver_cpu(const struct pd_raw *raw)
+{
+    return &best(raw)->receiver_cpu;
 }
 
 void pd_raw_check(const struct pd_raw *raw, const struct pd_iperf *iperf)
 {
     const struct pd_samples *samples = pd_iperf_samples(iperf);
-    double best = pd_samples_median(pd_raw_best(raw));
-    if (samples != NULL && best < IPERF_SHARE_MIN * pd_samples_median(samples)) {
-        pd_report_void("raw tcp moves %.2f GB/s, less than %.1f of iperf3's %.2f", best,
+    double median = pd_samples_median(pd_raw_best(raw));
+    if (samples != NULL && median < IPERF_SHARE_MIN * pd_samples_median(samples)) {
+        pd_report_void("raw tcp moves %.2f GB/s, less than %.1f of iperf3's %.2f", median,
                        IPERF_SHARE_MIN, pd_samples_median(samples));
     }
 }

@@ -20,6 +20,10 @@ const struct pd_samples *pd_raw_best(const struct pd_raw *raw);
 const struct pd_samples *pd_raw_default_buffers(const struct pd_raw *raw);
 const struct pd_samples *pd_raw_large_buffers(const struct pd_raw *raw);
 
+/* CPU seconds for each GB of those streams. */
+const struct pd_samples *pd_raw_sender_cpu(const struct pd_raw *raw);
+const struct pd_samples *pd_raw_receiver_cpu(const struct pd_raw *raw);
+
 /* One sample in GB/s: 1 GiB by iperf3, whose sender reads a small buffer that stays in cache. Where
  * iperf3 is not installed a word on stderr says so, once. */
 struct pd_iperf;

@@ -157,7 +157,8 @@ struct pd_roundtrip *pd_roundtrip_create(enum pd_transport transport, enum pd_wa
         err(1, "round trip");
     }
     roundtrip->waiting = waiting;
-    roundtrip->peer = pd_peer_start(transport, 1, 0, serve, &roundtrip->waiting);
+    roundtrip->peer =
+        pd_peer_start(pd_transport_socket(transport), 1, 0, serve, &roundtrip->waiting);
     return roundtrip;
 }
 

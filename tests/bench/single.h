@@ -3,15 +3,13 @@
 #ifndef PARAMD_TESTS_BENCH_SINGLE_H
 #define PARAMD_TESTS_BENCH_SINGLE_H
 
-#include "paramd.h"
-#include "tests/bench/base.h"
+#include "tests/bench/member.h"
 
 struct pd_single;
 
-/* Joins a model of tensors of that many bytes each, f32 under adam. Blocks of different tensors lie
- * in different slots. threaded: the client has an I/O thread. Ends the program on failure. */
-struct pd_single *pd_single_create(const char *address, const char *model, size_t tensors,
-                                   size_t tensor_bytes, bool threaded);
+/* Joins a model of tensors of that many bytes each. Ends the program on failure. */
+struct pd_single *pd_single_create(const struct pd_member_way *way, const char *model,
+                                   size_t tensors, size_t tensor_bytes);
 void pd_single_destroy(struct pd_single *single);
 
 /* One push of the first tensor, from the call to its acknowledgement, in microseconds. */

@@ -24,7 +24,7 @@ static void report(const struct pd_options *options, size_t tensor_bytes,
                    struct pd_samples samples[FORMS][PD_OPERATIONS])
 {
     char name[CASE_BYTES];
-    enum pd_transport transport = options->transport > 0 ? PD_TRANSPORT_UNIX : PD_TRANSPORT_TCP;
+    enum pd_transport transport = pd_options_transport(options);
     for (int operation = 0; operation < PD_OPERATIONS; operation++) {
         for (int form = 0; form < FORMS; form++) {
             if (form == FORM_LARGE) {
@@ -55,18 +55,20 @@ int pd_bench_small(const struct pd_options *options)
              pd_size_print(TENSOR_BYTES_MAX).text);
     }
     pd_report_begin(options->json, "small", options->rounds);
-    struct pd_daemon *daemon =
-        pd_daemon_start(options->shards > 0 ? options->shards : 1, options->payload_sum);
+    enum pd_transport transport = pd_options_transport(options);
+    const struct pd_daemon_task daemon_task = {.shards = options->shards > 0 ? options->shards : 1,
+                                               .payload_sum = options->payload_sum};
+    struct pd_daemon *daemon = pd_daemon_start(&daemon_task);
     for (int form = 0; form < FORMS; form++) {
         const struct pd_fleet_task task = {
-            .address = pd_daemon_address(daemon, options->transport > 0 ? PD_TRANSPORT_UNIX
-                                                                        : PD_TRANSPORT_TCP),
+            .way = {.address = pd_daemon_address(daemon, transport),
+                    .transport = transport,
+                    .payload_sum = options->payload_sum},
             .model = models[form],
             .workers = 1,
             .tensor_count = form == FORM_LARGE ? 1 : TENSORS,
             .tensor_bytes = form == FORM_LARGE ? TENSORS * tensor_bytes : tensor_bytes,
-            .call_each = form == FORM_CALL_EACH,
-            .payload_sum = options->payload_sum};
+            .call_each = form == FORM_CALL_EACH};
         fleets[form] = pd_fleet_create(&task);
     }
     /* Round 0 touches memory and opens connections: it does not count. */
