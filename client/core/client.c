@@ -57,6 +57,11 @@ void pd_client_destroy(struct pd_client *client)
         free(request->head);
         free(request);
     }
+    while (client->spare_ops != NULL) {
+        struct pd_op *op = client->spare_ops;
+        client->spare_ops = op->next;
+        free(op);
+    }
     free(client);
 }
 

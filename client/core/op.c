@@ -126,15 +126,20 @@ void pd_unit_restart(struct pd_unit *unit)
 
 static void op_free(struct pd_op *op)
 {
+    struct pd_client *client = op->client;
     if (op->session != NULL) {
         DL_DELETE(op->session->ops, op);
     } else {
-        DL_DELETE(op->client->orphans, op);
+        DL_DELETE(client->orphans, op);
     }
-    free(op->entries);
-    free(op->units);
     free(op->text);
-    free(op);
+    if (op->capacity > PD_SPARE_OP_BYTES || client->spare_op_count == PD_SPARE_OPS_MAX) {
+        free(op);
+        return;
+    }
+    op->next = client->spare_ops;
+    client->spare_ops = op;
+    client->spare_op_count++;
 }
 
 static void op_finish(struct pd_op *op)
@@ -283,21 +288,36 @@ static int check_call(struct pd_client_session *session, enum pd_op_kind kind,
     return PARAMD_OK;
 }
 
+/* Zeroed memory for an op. Calls repeat in kind, so that the one freed last mostly fits. */
+static struct pd_op *op_take(struct pd_client *client, size_t bytes)
+{
+    struct pd_op *op = client->spare_ops;
+    size_t capacity = bytes;
+    if (op != NULL && op->capacity >= bytes) {
+        capacity = op->capacity;
+        client->spare_ops = op->next;
+        client->spare_op_count--;
+        memset(op, 0, bytes);
+    } else {
+        op = calloc(1, bytes);
+    }
+    if (op != NULL) {
+        op->capacity = capacity;
+    }
+    return op;
+}
+
 static struct pd_op *op_create(struct pd_client_session *session, enum pd_op_kind kind,
                                size_t entry_count, size_t unit_count)
 {
-    struct pd_op *op = calloc(1, sizeof *op);
+    size_t bytes = sizeof(struct pd_op) + unit_count * sizeof(struct pd_unit) +
+                   entry_count * sizeof(struct pd_op_entry);
+    struct pd_op *op = op_take(session->client, bytes);
     if (op == NULL) {
         return NULL;
     }
-    op->entries = calloc(entry_count, sizeof *op->entries);
-    op->units = calloc(unit_count, sizeof *op->units);
-    if (op->entries == NULL || op->units == NULL) {
-        free(op->entries);
-        free(op->units);
-        free(op);
-        return NULL;
-    }
+    op->units = (struct pd_unit *)(void *)(op + 1);
+    op->entries = (struct pd_op_entry *)(void *)(op->units + unit_count);
     op->client = session->client;
     op->session = session;
     op->kind = kind;

@@ -14,6 +14,8 @@ enum {
     PD_LINK_OUT_FRAMES_MAX = 16, /* built and not yet written */
     PD_LINK_WAITING_MAX = 1024,  /* written and not yet answered */
     PD_LANE_UNFILLED_MAX = 4,    /* frames in flight at which small work waits to fill one */
+    PD_SPARE_OPS_MAX = 256,      /* freed ops kept for the next calls */
+    PD_SPARE_OP_BYTES = 4096,    /* larger ones are not kept */
     PD_SCRATCH_BYTES = 64 * 1024,
     PD_SCRATCH_BEHIND_PAYLOAD =
         4096, /* read beyond a large payload, so that little is copied twice */
@@ -69,6 +71,7 @@ struct pd_op {
     struct pd_op *prev;                /* in session->ops, from start to end */
     struct pd_op *next;
     struct pd_op *done_next; /* in client->done */
+    size_t capacity;         /* bytes of the op and what follows it: units, entries */
     enum pd_op_kind kind;
     enum pd_dtype dtype;
     float scale;
@@ -267,6 +270,8 @@ struct pd_client {
     size_t tickets;    /* unfinished */
     uint64_t finished; /* ops, since the start */
     struct pd_request *free_requests;
+    struct pd_op *spare_ops; /* by next */
+    size_t spare_op_count;
     char trouble[PD_CALL_TEXT_BYTES];
     /* What a header is put together in: one frame at a time. */
     struct {

@@ -197,8 +197,6 @@ static bool connect_both(struct pd_pair *pair)
         errx(1, "no connection");
     }
     pd_client_connected(pair->client, link, true, pair->now_us);
-    (void)client_writes(pair);
-    pair->to_daemon.first = PD_PREAMBLE_BYTES; /* which net reads before there is a host's conn */
     return true;
 }
 
