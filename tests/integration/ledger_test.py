@@ -1,5 +1,5 @@
 """Four workers on two shards while their connections are cut: by `ss -K` at random moments, and by
-a proxy at random bytes. Each acknowledged push is found exactly once in every block, none twice,
+a proxy at random bytes, or, over shared memory, at random wake-ups. Each acknowledged push is found exactly once in every block, none twice,
 and each block's version counts them (workers/ledger.c says which push writes where)."""
 
 import collections
@@ -107,7 +107,7 @@ class Ledger(unittest.TestCase):
         where = self.random.choice([at_daemon, at_daemon, at_client, at_client, every])
         return len(ss(*where, kill=True).stdout.splitlines())
 
-    def cutting_rule(self):
+    def cutting_rule(self, scales=(1 << 9, 1 << 17, 1 << 22, 1 << 23)):
         """Cuts connections at random bytes: greetings, heads of frames, the middle of values."""
         left = 2 * CUTS
         guard = threading.Lock()
@@ -116,7 +116,7 @@ class Ledger(unittest.TestCase):
             nonlocal left
             with guard:
                 left -= 1
-                scale = self.random.choice([1 << 9, 1 << 17, 1 << 22, 1 << 23])
+                scale = self.random.choice(scales)
                 to_daemon = self.random.random() < 0.7
                 return proxy.Fate(to_daemon, self.random.randrange(1, scale), "cut") \
                     if left >= 0 else None
@@ -202,6 +202,23 @@ class Ledger(unittest.TestCase):
                 print(f"  {between.count['cut']} connections cut by the proxy", flush=True)
                 self.assertGreaterEqual(between.count["cut"], 30)
             self.check(server, told, mode)
+
+    def by_wake_ups(self, mode):
+        """Both sides lose what lies in the rings when the socket beside them is cut."""
+        with daemon.Daemon("--shards", "2", unix=True) as server:
+            rule = self.cutting_rule(scales=(1 << 5, 1 << 7, 1 << 8))
+            with proxy.Proxy(server.unix_path, rule) as between:
+                told = self.run_crew(between.address, mode)
+                print(f"  {dict(between.count)}", flush=True)
+                self.assertGreaterEqual(between.count["cut"], 30)
+                self.assertGreaterEqual(between.count["descriptors"], 30)
+            self.check(server, told, mode)
+
+    def test_every_push_is_applied_once_when_shared_memory_is_cut_off(self):
+        self.by_wake_ups("plain")
+
+    def test_cancelled_and_refused_pushes_are_told_truly_when_shared_memory_is_cut_off(self):
+        self.by_wake_ups("mixed")
 
     def test_every_push_is_applied_once_when_ss_cuts_connections(self):
         self.by_ss("plain")

@@ -1,7 +1,9 @@
-"""A TCP proxy that tests put between a daemon and its clients. A rule decides for each connection
-after how many bytes of one direction it is cut with a reset, or held for good."""
+"""A proxy that tests put between a daemon and its clients, on TCP or (with descriptors) on Unix
+sockets. A rule decides for each connection after how many bytes of one direction it is cut with a
+reset, or held for good."""
 
 import collections
+import os
 import selectors
 import socket
 import struct
@@ -23,12 +25,13 @@ class _Side:
         self.target = target
         self.to_daemon = to_daemon
         self.pending = b""
+        self.descriptors = []  # that came with it
         self.bytes = 0
         self.ended = False
 
 
 class Proxy:
-    """Use it in a with statement. rule() is called for each connection and returns a Fate or None;
+    """Use it in a with statement. target is (host, port) or a Unix socket's path. rule() is called for each connection and returns a Fate or None;
     happened(fate, proxy) is called when a fate has come, both on the proxy's thread."""
 
     def __init__(self, target, rule=lambda: None, happened=lambda fate, proxy: None):
@@ -37,14 +40,20 @@ class Proxy:
         self._rule = rule
         self._happened = happened
         self._selector = selectors.DefaultSelector()
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+        if isinstance(target, str):
+            self._listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            self._listener.bind(target + "-proxy")
+            self._listener.listen(256)
+            self.address = f"unix:{target}-proxy"
+        else:
+            self._listener = socket.create_server(("127.0.0.1", 0), backlog=256)
+            self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
         self._listener.setblocking(False)
         self._selector.register(self._listener, selectors.EVENT_READ, None)
         self._waker, wakee = socket.socketpair()
         self._selector.register(wakee, selectors.EVENT_READ, "stop")
         self._wakee = wakee
         self._pairs = set()
-        self.address = "127.0.0.1:%d" % self._listener.getsockname()[1]
         self._failure = None
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
@@ -78,7 +87,8 @@ class Proxy:
     def _accept(self):
         client, _ = self._listener.accept()
         try:
-            daemon = socket.create_connection(self.target)
+            daemon = socket.socket(self._listener.family, socket.SOCK_STREAM)
+            daemon.connect(self.target)
         except OSError:
             client.close()
             return
@@ -107,7 +117,8 @@ class _Pair:
         self.sockets = (client, daemon)
         for each in self.sockets:
             each.setblocking(False)
-            each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if each.family != socket.AF_UNIX:
+                each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             proxy._selector.register(each, selectors.EVENT_READ, self)
 
     def close(self, reset=False):
@@ -121,6 +132,13 @@ class _Pair:
             if reset:
                 each.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
             each.close()
+        for side in self.sides:
+            self._drop_descriptors(side)
+
+    def _drop_descriptors(self, side):
+        for each in side.descriptors:
+            os.close(each)
+        side.descriptors = []
 
     def act(self, ready, events):
         if self.closed:  # by what came just before in the same turn
@@ -147,7 +165,11 @@ class _Pair:
             room = min(room, self.fate.bytes - side.bytes)
         if room == 0:
             return self._meet(side)
-        data = side.source.recv(room)
+        if side.source.family == socket.AF_UNIX:
+            data, side.descriptors, *_ = socket.recv_fds(side.source, room, 1)
+            self.proxy.count["descriptors"] += len(side.descriptors)
+        else:
+            data = side.source.recv(room)
         if not data:
             self.close()
             return False
@@ -168,7 +190,11 @@ class _Pair:
 
     def _write(self, side):
         while side.pending:
-            sent = side.target.send(side.pending)
+            if side.descriptors:
+                sent = socket.send_fds(side.target, [side.pending], side.descriptors)
+                self._drop_descriptors(side)
+            else:
+                sent = side.target.send(side.pending)
             side.pending = side.pending[sent:]
 
     def _watch(self):
