@@ -1,5 +1,5 @@
-"""Workers that share memory with the daemon: it is there when asked for and goes with them, and what
-a hostile one does to it harms nobody but itself."""
+"""Workers that share memory with the daemon: it is there when asked for and goes with them, and
+what a hostile one does to it harms nobody but itself."""
 
 import os
 import random

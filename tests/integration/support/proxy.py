@@ -31,8 +31,9 @@ class _Side:
 
 
 class Proxy:
-    """Use it in a with statement. target is (host, port) or a Unix socket's path. rule() is called for each connection and returns a Fate or None;
-    happened(fate, proxy) is called when a fate has come, both on the proxy's thread."""
+    """Use it in a with statement. target is (host, port) or a Unix socket's path. rule() is called
+    for each connection and returns a Fate or None; happened(fate, proxy) is called when a fate has
+    come, both on the proxy's thread."""
 
     def __init__(self, target, rule=lambda: None, happened=lambda fate, proxy: None):
         self.target = target
