@@ -230,7 +230,7 @@ static bool send_packed(struct pd_shard *shard, struct pd_cursor *cursor,
             cursor->model->count.blocks_unchanged++;
             continue;
         }
-        pd_dtype_narrow(cursor->dtype, block->parts, buffer + offset, block->elements);
+        pd_optim_narrow(cursor->dtype, block->parts, buffer + offset, block->elements);
         offset += wire_bytes(cursor, block);
         blocks_add(blocks, block);
     }
@@ -275,7 +275,7 @@ static bool send_part(struct pd_shard *shard, struct pd_cursor *cursor, struct p
     blocks->part = (Paramd__Part)part;
     effects->frame = (struct pd_blocks_frame){.header = blocks, .bytes = bytes, .part = part};
     if (buffer != NULL) {
-        pd_dtype_narrow(cursor->dtype, cursor->view->parts + (size_t)part * block->stride, buffer,
+        pd_optim_narrow(cursor->dtype, cursor->view->parts + (size_t)part * block->stride, buffer,
                         block->elements);
         effects->frame.buffer = buffer;
         effects->frame.buffer_bytes = bytes;

@@ -98,6 +98,10 @@ enum paramd_status pd_optim_apply(const struct pd_optimizer *optimizer,
                                   const struct pd_optim_push *push)
     __attribute__((warn_unused_result));
 
+/* pd_dtype_narrow for whole blocks: the same bits, at the speed of memory. src and dst do not
+ * overlap. */
+void pd_optim_narrow(enum pd_dtype dtype, const float *src, void *dst, size_t n);
+
 /* Chooses the vector form: "baseline", "v3", "v4", or NULL for the best this CPU has. Call once
  * before any thread starts. PARAMD_UNSUPPORTED (nothing changed) if the CPU lacks it,
  * PARAMD_INVALID for another word. */

@@ -150,6 +150,33 @@ START_TEST(arrays_of_every_length_are_converted_whole_and_no_further)
 }
 END_TEST
 
+START_TEST(every_vector_form_narrows_to_the_same_bits)
+{
+    enum { N = 70000, GUARD = 0x5555 };
+    enum pd_dtype dtype = (enum pd_dtype)_i;
+    static const uint32_t sizes[] = {0, 1, 15, 16, 17, 31, 32, 33, 63, 64, 65, 1000, N};
+    static float wide[N];
+    static uint16_t expected[2 * N], narrow[2 * N + 1];
+    const char *form;
+    uint64_t seed = 29;
+    pd_optim_enter_thread();
+    for (size_t i = 0; i < N; i++) {
+        uint32_t word = (uint32_t)random_word(&seed);
+        memcpy(&wide[i], &word, sizeof word);
+    }
+    pd_dtype_narrow(dtype, wide, expected, N);
+    for (unsigned f = 0; next_form(&f, &form);) {
+        for (size_t s = 0; s < sizeof sizes / sizeof sizes[0]; s++) {
+            size_t bytes = sizes[s] * pd_dtype_bytes(dtype);
+            memset(narrow, 0x55, sizeof narrow);
+            pd_optim_narrow(dtype, wide, narrow, sizes[s]);
+            ck_assert_msg(memcmp(narrow, expected, bytes) == 0, "%s, %u elements", form, sizes[s]);
+            ck_assert_uint_eq(narrow[bytes / 2], GUARD);
+        }
+    }
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("dtype");
@@ -159,6 +186,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(all, infinities_and_nan_stay_what_they_are, PD_BF16, PD_F16 + 1);
     tcase_add_loop_test(all, arrays_of_every_length_are_converted_whole_and_no_further, PD_F32,
                         PD_F16 + 1);
+    tcase_add_loop_test(all, every_vector_form_narrows_to_the_same_bits, PD_F32, PD_F16 + 1);
     suite_add_tcase(suite, all);
     return suite;
 }
