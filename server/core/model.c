@@ -81,15 +81,15 @@ static void describe_blocks(struct pd_model *model, uint32_t shard, uint32_t sha
     }
 }
 
-/* Consecutive blocks share chunks, so that memory can be given back in steps. */
+/* Consecutive blocks share chunks, so that memory can be given back in steps. Only what a chunk has
+ * above CHUNK_BYTES, part of a block, is on small pages. */
 static bool take_chunks(struct pd_model *model, const struct pd_memory *memory)
 {
     uint32_t first = 0;
     while (first < model->block_count) {
         size_t bytes = 0;
         uint32_t end = first;
-        while (end < model->block_count &&
-               (end == first || bytes + pd_block_bytes(&model->blocks[end]) <= CHUNK_BYTES)) {
+        while (end < model->block_count && bytes < CHUNK_BYTES) {
             bytes += pd_block_bytes(&model->blocks[end]);
             end++;
         }
