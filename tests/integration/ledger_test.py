@@ -1,6 +1,7 @@
 """Four workers on two shards while their connections are cut: by `ss -K` at random moments, and by
-a proxy at random bytes, or, over shared memory, at random wake-ups. Each acknowledged push is found exactly once in every block, none twice,
-and each block's version counts them (workers/ledger.c says which push writes where)."""
+a proxy at random bytes, or, over shared memory, at random wake-ups. Each acknowledged push is found
+exactly once in every block, none twice, and each block's version counts them (workers/ledger.c says
+which push writes where)."""
 
 import collections
 import os
