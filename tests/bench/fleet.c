@@ -207,6 +207,11 @@ double pd_fleet_measure(struct pd_fleet *fleet, enum pd_operation operation, uns
     return bytes / 1e9 / (all.end_s - all.begin_s);
 }
 
+pid_t pd_fleet_worker(const struct pd_fleet *fleet, unsigned index)
+{
+    return fleet->workers[index].pid;
+}
+
 double pd_fleet_cpu_s(const struct pd_fleet *fleet)
 {
     double seconds = 0;

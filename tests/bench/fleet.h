@@ -25,6 +25,9 @@ void pd_fleet_destroy(struct pd_fleet *fleet);
  * workers together, one way, from the first one's begin to the last one's end. */
 double pd_fleet_measure(struct pd_fleet *fleet, enum pd_operation operation, unsigned repeats);
 
+/* The process of one of its workers. */
+pid_t pd_fleet_worker(const struct pd_fleet *fleet, unsigned index);
+
 /* CPU seconds of all workers so far. */
 double pd_fleet_cpu_s(const struct pd_fleet *fleet);
 

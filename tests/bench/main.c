@@ -20,6 +20,8 @@ static const struct pd_command commands[] = {
      "jrTsznPh", pd_bench_connections},
     {"scale", "A million to a billion parameters, and the daemon's memory.", "jrTNPh",
      pd_bench_scale},
+    {"calls", "System calls of worker and server for each block of 256 KiB.", "jrTzh",
+     pd_bench_calls},
 };
 
 int main(int argc, char **argv)

@@ -211,8 +211,8 @@ const struct pd_command *pd_options_read(int argc, char **argv, const struct pd_
         exit(0);
     }
     const struct pd_command *command = find(argv[1], commands, command_count);
-    *ret_options =
-        (struct pd_options){.rounds = ROUNDS_DEFAULT, .operation = -1, .transport = -1, .bf16 = -1};
+    *ret_options = (struct pd_options){
+        .argv = argv, .rounds = ROUNDS_DEFAULT, .operation = -1, .transport = -1, .bf16 = -1};
     list_options(command, list);
     /* getopt_long takes the command for the program's name, and so its messages begin with it. */
     while ((place = getopt_long(argc - 1, argv + 1, "", list, NULL)) != -1) {

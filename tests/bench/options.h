@@ -9,6 +9,7 @@
 #include "tests/bench/bare.h"
 
 struct pd_options {
+    char **argv; /* of this program */
     bool json;
     bool full;        /* dense: the product of all that is not given */
     bool payload_sum; /* checksums over payloads */
