@@ -55,6 +55,8 @@ unsigned pd_host_read_target(struct pd_host *host, struct pd_host_conn *conn,
 void pd_host_received(struct pd_host *host, struct pd_host_conn *conn, size_t bytes,
                       uint64_t now_us);
 
+/* Whether values wait to be written. */
+bool pd_host_values_wait(const struct pd_host_conn *conn);
 /* What to write next; valid until the next call on the host. 0: nothing. Ask again after each
  * write: a span may have moved. */
 unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,

@@ -17,6 +17,11 @@ bool pd_host_out_empty(const struct pd_host_conn *conn)
     return conn->out_first == conn->out_end && !conn->sending;
 }
 
+bool pd_host_values_wait(const struct pd_host_conn *conn)
+{
+    return conn->sending || !pd_link_alone(&conn->peer.cursors);
+}
+
 /* ---- bytes to go ---- */
 
 static bool out_reserve(struct pd_host_conn *conn, size_t bytes)

@@ -84,6 +84,12 @@ static void peer_received(void *context, size_t bytes)
     pd_host_received(peer->thread->host, peer->conn, bytes, now_us());
 }
 
+static bool peer_bulk_waits(void *context)
+{
+    const struct peer *peer = context;
+    return pd_host_values_wait(peer->conn);
+}
+
 static unsigned peer_write_source(void *context, struct pd_span *spans)
 {
     struct peer *peer = context;
@@ -131,6 +137,7 @@ static void peer_closed(void *context, const char *reason)
 static const struct pd_connection_ops peer_ops = {
     .read_target = peer_read_target,
     .received = peer_received,
+    .bulk_waits = peer_bulk_waits,
     .write_source = peer_write_source,
     .written = peer_written,
     .finished = peer_finished,

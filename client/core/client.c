@@ -23,6 +23,7 @@ struct pd_client *pd_client_create(const struct pd_client_options *options)
         return NULL;
     }
     client->links[0]->state = PD_LINK_WANTED;
+    client->links_end = 1;
     return client;
 }
 
@@ -37,7 +38,7 @@ void pd_client_destroy(struct pd_client *client)
     while (client->sessions != NULL) {
         pd_client_session_destroy(client->sessions);
     }
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < client->links_end; i++) {
         if (client->links[i] != NULL) {
             pd_link_down(client->links[i], ""); /* lets go of the bytes of calls half sent */
         }
@@ -48,7 +49,7 @@ void pd_client_destroy(struct pd_client *client)
     while (client->orphans != NULL) {
         pd_op_release(client->orphans);
     }
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < client->links_end; i++) {
         pd_link_destroy(client->links[i]);
     }
     while (client->free_requests != NULL) {
@@ -110,7 +111,7 @@ bool pd_client_slot_map(struct pd_client *client, const Paramd__SlotMap *map, st
         return true;
     }
     /* Slots change hands: all that is in flight is asked for again where it belongs now. */
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < client->links_end; i++) {
         struct pd_link *link = client->links[i];
         if (link != NULL && link != keep) {
             pd_link_down(link, "the daemon has another number of shards now");
@@ -138,6 +139,7 @@ static void want_links(struct pd_client *client)
             }
             if (client->links[i] == NULL) {
                 client->links[i] = pd_link_create(client, i);
+                client->links_end = i < client->links_end ? client->links_end : i + 1;
             }
             if (client->links[i] != NULL && client->links[i]->state == PD_LINK_IDLE) {
                 client->links[i]->state = PD_LINK_WANTED;
@@ -162,7 +164,7 @@ uint64_t pd_client_tick(struct pd_client *client, uint64_t now_us)
         wake = earlier(wake, pd_join_tick(join));
     }
     want_links(client);
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < client->links_end; i++) {
         if (client->links[i] != NULL) {
             wake = earlier(wake, pd_link_tick(client->links[i]));
         }
@@ -196,7 +198,7 @@ bool pd_client_connect_wanted(struct pd_client *client, unsigned *ret_link)
 
 bool pd_client_close_wanted(struct pd_client *client, unsigned *ret_link)
 {
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < client->links_end; i++) {
         struct pd_link *link = client->links[i];
         if (link != NULL && link->close_wanted) {
             link->close_wanted = false;

@@ -501,7 +501,7 @@ void pd_op_cancel(struct pd_op *op)
         return;
     }
     op->cancelled = true;
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < op->client->links_end; i++) {
         if (op->client->links[i] != NULL) {
             pd_link_revoke(op->client->links[i], op, NULL);
         }

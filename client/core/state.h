@@ -258,7 +258,8 @@ struct pd_client {
     uint64_t
         request_id; /* the last one given: unique in the client, so that a call keeps its bytes */
     uint64_t lease_us;
-    unsigned shards; /* 1 until a WELCOME says more */
+    unsigned shards;    /* 1 until a WELCOME says more */
+    unsigned links_end; /* behind the last link that was ever made */
     struct pd_link *links[PD_SHARDS_MAX];
     struct pd_client_session *sessions;
     struct pd_client_session *next_served; /* whose lane builds the next frame */

@@ -26,8 +26,10 @@
 
 enum {
     SPANS_MAX = 256,
-    TURN_BYTES_MAX =
-        2 * 1024 * 1024 /* moved for one stream before others, and callers, have a turn */
+    /* Moved for one stream before others, and callers, have a turn. Little is written at a time, so
+     * that what comes in the other direction is read in between. */
+    TURN_READ_BYTES = 2 * 1024 * 1024,
+    TURN_WRITE_BYTES = 256 * 1024
 };
 
 enum stream_state { RESOLVING, CONNECTING, ASKING, OPEN };
@@ -66,9 +68,10 @@ struct pd_transport {
     void *arg;
     struct pd_address address;
     char address_text[300];
-    bool shared_memory;  /* wanted, where it can be had */
-    bool shared_refused; /* asking ended the last connection: the next one does without */
-    unsigned failures;   /* whole attempts: the next begins with the next address */
+    bool shared_memory;   /* wanted, where it can be had */
+    bool shared_refused;  /* asking ended the last connection: the next one does without */
+    unsigned failures;    /* whole attempts: the next begins with the next address */
+    unsigned streams_end; /* behind the last one that was ever opened */
     struct stream *streams[PD_SHARDS_MAX];
 };
 
@@ -199,7 +202,7 @@ static bool stream_read(struct stream *stream)
 {
     struct pd_span spans[SPANS_MAX];
     bool last = false;
-    for (size_t total = 0; total < TURN_BYTES_MAX && !last;) {
+    for (size_t total = 0; total < TURN_READ_BYTES && !last;) {
         size_t count =
             pd_client_read_target(stream->transport->core, stream->link, spans, SPANS_MAX);
         if (count == 0) {
@@ -262,7 +265,7 @@ static bool stream_write(struct stream *stream)
         if (count == 0) {
             break;
         }
-        more = total >= TURN_BYTES_MAX;
+        more = total >= TURN_WRITE_BYTES;
         if (more) {
             break;
         }
@@ -486,6 +489,7 @@ static void stream_open(struct pd_transport *transport, unsigned link)
     stream->fd = -1;
     stream->request.data = stream;
     transport->streams[link] = stream;
+    transport->streams_end = link < transport->streams_end ? transport->streams_end : link + 1;
     if (transport->address.is_unix) {
         connect_unix(stream);
         return;
@@ -642,7 +646,7 @@ static bool do_wishes(struct pd_transport *transport)
 static bool write_all(struct pd_transport *transport, bool first)
 {
     bool any = false;
-    for (unsigned i = 0; i < PD_SHARDS_MAX; i++) {
+    for (unsigned i = 0; i < transport->streams_end; i++) {
         struct stream *stream = transport->streams[i];
         if (stream != NULL && stream->state == OPEN && (first || !stream->write_blocked)) {
             any = stream_write(stream) || any;

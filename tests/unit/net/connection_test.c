@@ -87,9 +87,17 @@ static void echo_gone(void *context)
     echo->gone = true;
 }
 
+/* It writes back after each read. */
+static bool echo_bulk_waits(void *context)
+{
+    const struct echo *echo = context;
+    return echo->bytes > 0;
+}
+
 static const struct pd_connection_ops echo_ops = {
     .read_target = echo_read_target,
     .received = echo_received,
+    .bulk_waits = echo_bulk_waits,
     .write_source = echo_write_source,
     .written = echo_written,
     .finished = echo_finished,
