@@ -16,8 +16,10 @@
 enum { FORMS = 2, BLOCKS_AHEAD = 16 };
 
 static const char *const names[PD_OPERATIONS] = {"push", "pull", "push_pull"};
-/* Below this share of the raw stream a bare loop is no limit but a mistake. */
+/* Below this share of the raw stream a bare loop is no limit but a mistake, unless the tensor is so
+ * small that waiting for each operation's end is most of it. */
 static const double RAW_SHARE_MIN[PD_OPERATIONS] = {0.5, 0.5, 0.4};
+static const size_t STREAM_BYTES_MIN = 16 * PD_MIB;
 
 struct order {
     uint64_t operation;
@@ -71,7 +73,7 @@ static const void *weights(struct server *server, size_t block)
     if (server->dtype == PD_F32) {
         return p;
     }
-    pd_dtype_narrow(server->dtype, p, server->narrowed,
+    pd_optim_narrow(server->dtype, p, server->narrowed,
                     pd_kernel_block_elements(&server->kernel, block));
     return server->narrowed;
 }
@@ -346,7 +348,8 @@ void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
 {
     double median = pd_samples_median(pd_bare_best(bare, operation));
     double share = RAW_SHARE_MIN[operation];
-    if (bare->dtype == PD_F32 && median < share * pd_samples_median(raw)) {
+    if (bare->tensor_bytes >= STREAM_BYTES_MIN && bare->dtype == PD_F32 &&
+        median < share * pd_samples_median(raw)) {
         pd_report_void("the bare loop's %s of %s moves %.2f GB/s, less than %.1f of the raw "
                        "stream's %.2f",
                        pd_operation_name(operation), pd_size_print(bare->tensor_bytes).text, median,

@@ -30,8 +30,8 @@ const struct pd_samples *pd_bare_best(const struct pd_bare *bare, enum pd_operat
 const struct pd_samples *pd_bare_samples(const struct pd_bare *bare, enum pd_operation operation,
                                          unsigned connections);
 
-/* Declares the run void if the bare loop of f32 is below 0.5 (push_pull: 0.4) of the raw stream. In
- * bf16 the same bytes are twice the work. */
+/* Declares the run void if the bare loop of f32 and from 16 MiB on is below 0.5 (push_pull: 0.4) of
+ * the raw stream. In bf16 the same bytes are twice the work, and small tensors are no stream. */
 void pd_bare_check(const struct pd_bare *bare, enum pd_operation operation,
                    const struct pd_samples *raw);
 

@@ -27,12 +27,12 @@ static const struct pd_samples allowed = {.values = {2}, .count = 1};
 struct counting {
     const struct pd_calls_table *table;
     pid_t pids[SIDES];
-    double blocks; /* of the model; a push_pull moves each twice */
+    size_t blocks; /* of the model; a push_pull moves each twice */
     struct pd_samples samples[PD_OPERATIONS][SIDES][FIGURES];
 };
 
 /* Does not return: this program begins anew. */
-static void start_with_library(const struct pd_options *options)
+_Noreturn static void start_with_library(const struct pd_options *options)
 {
     char table[64];
     char library[PATH_MAX];
@@ -81,11 +81,11 @@ static void measure(struct counting *counting, struct pd_fleet *fleet, enum pd_o
         before[i / PD_CALLS][i % PD_CALLS] = row->counts[i % PD_CALLS];
     }
     (void)pd_fleet_measure(fleet, operation, 1);
-    double blocks = counting->blocks * (operation == PD_PUSH_PULL ? 2 : 1);
+    double blocks = (double)counting->blocks * (operation == PD_PUSH_PULL ? 2 : 1);
     for (int side = 0; side < SIDES; side++) {
         const struct pd_calls_row *row = row_of(counting->table, counting->pids[side]);
         struct pd_samples *samples = counting->samples[operation][side];
-        double calls[PD_CALLS];
+        double calls[PD_CALLS] = {0};
         for (int call = 0; call < PD_CALLS; call++) {
             calls[call] = (double)(row->counts[call] - before[side][call]) / blocks;
             pd_samples_add(&samples[1 + call], calls[call]);
@@ -112,19 +112,18 @@ static void report(const struct counting *counting, enum pd_transport transport,
 
 int pd_bench_calls(const struct pd_options *options)
 {
-    const char *path = getenv(PD_CALLS_ENVIRONMENT);
     enum pd_transport transport = pd_options_transport(options);
     size_t size_bytes = options->size_bytes > 0 ? options->size_bytes : 256 * PD_MIB;
     struct counting *counting = calloc(1, sizeof *counting);
     if (counting == NULL) {
         err(1, "calls");
     }
-    if (path == NULL) {
+    if (getenv(PD_CALLS_ENVIRONMENT) == NULL) {
         start_with_library(options);
     }
     pd_report_begin(options->json, "calls", options->rounds);
-    counting->table = open_table(path);
-    counting->blocks = (double)((size_bytes + PD_BLOCK_BYTES - 1) / PD_BLOCK_BYTES);
+    counting->table = open_table(getenv(PD_CALLS_ENVIRONMENT));
+    counting->blocks = (size_bytes + PD_BLOCK_BYTES - 1) / PD_BLOCK_BYTES;
     struct pd_daemon *daemon = pd_daemon_start(&(struct pd_daemon_task){.shards = 1});
     const struct pd_fleet_task task = {
         .way = {.address = pd_daemon_address(daemon, transport), .transport = transport},

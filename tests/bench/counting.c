@@ -91,6 +91,8 @@ static void count(enum pd_call call)
     }
 }
 
+/* Parameters have this project's names, not those of the C library's headers. */
+/* NOLINTBEGIN(readability-inconsistent-declaration-parameter-name) */
 ssize_t read(int fd, void *buf, size_t bytes)
 {
     count(PD_CALL_READ);
@@ -169,3 +171,4 @@ int setsockopt(int fd, int level, int name, const void *value, socklen_t bytes)
     count(PD_CALL_SETSOCKOPT);
     return next.setsockopt(fd, level, name, value, bytes);
 }
+/* NOLINTEND(readability-inconsistent-declaration-parameter-name) */

@@ -63,14 +63,13 @@ static void catch_signals(void)
 /* Puts now in place of before. */
 static void replace_running(const struct pd_daemon *before, const struct pd_daemon *now)
 {
-    size_t i = 0;
-    while (i < DAEMONS_MAX && running[i] != before) {
-        i++;
+    for (size_t i = 0; i < DAEMONS_MAX; i++) {
+        if (running[i] == before) {
+            running[i] = now;
+            return;
+        }
     }
-    if (i == DAEMONS_MAX) {
-        errx(1, "not made for so many daemons");
-    }
-    running[i] = now;
+    errx(1, "not made for so many daemons");
 }
 
 /* What is 0 in the task is left to the daemon. */
