@@ -181,6 +181,11 @@ bool pd_model_free_step(struct pd_model *model, const struct pd_memory *memory)
         memory->give(memory->context, chunk->memory, chunk->bytes);
         return false;
     }
+    while (model->spare_views != NULL) {
+        struct pd_view *view = model->spare_views;
+        model->spare_views = view->next_spare;
+        free(view);
+    }
     free(model->blocks);
     free(model->chunks);
     free(model->places);
@@ -277,16 +282,25 @@ void pd_model_restart(struct pd_model *model, const struct pd_message *message)
     }
 }
 
+static struct pd_view *take_view(struct pd_model *model)
+{
+    struct pd_view *view = model->spare_views;
+    if (view == NULL) {
+        return malloc(sizeof *view);
+    }
+    model->spare_views = view->next_spare;
+    return view;
+}
+
 struct pd_view *pd_view_begin(struct pd_block *block)
 {
     struct pd_view *view = block->view;
     if (view == NULL) {
-        view = calloc(1, sizeof *view);
+        view = take_view(block->model);
         if (view == NULL) {
             return NULL;
         }
-        view->block = block;
-        view->parts = block->parts;
+        *view = (struct pd_view){.block = block, .parts = block->parts};
         block->view = view;
         block->model->users++;
     }
@@ -304,8 +318,10 @@ bool pd_view_end(struct pd_view *view, struct pd_pool *copies)
     if (view->block->view == view) {
         view->block->view = NULL;
     }
-    view->block->model->users--;
-    free(view);
+    struct pd_model *model = view->block->model;
+    model->users--;
+    view->next_spare = model->spare_views;
+    model->spare_views = view;
     return room;
 }
 

@@ -27,6 +27,7 @@ struct pd_view {
     const float *parts; /* the block's memory, or the copy's */
     float *copy;        /* NULL while the block itself is looked at */
     uint32_t readers;
+    struct pd_view *next_spare;
 };
 
 struct pd_block {
@@ -81,6 +82,7 @@ struct pd_model {
     struct pd_session *sessions; /* uthash by bits */
     uint32_t
         users; /* attachments, cursors and views that point here: freed when dropped and none */
+    struct pd_view *spare_views; /* ended, for the next readers: as many as there were at once */
     struct pd_model_count count;
     UT_hash_handle by_number;
     struct pd_link dropped_link;

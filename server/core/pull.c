@@ -9,6 +9,8 @@
 
 enum {
     VIEW_BYTES_MIN = 16 * 1024, /* below it a copy costs less than a frame of its own */
+    SPARE_CURSORS_MAX = 256,    /* kept for the next requests */
+    SPARE_CURSOR_BYTES = 1024,  /* larger ones are not kept */
     HEADER_ROOM = PD_HEADER_BYTES_MAX - 1024, /* for the arrays of a BLOCKS header */
     ALL_PARTS = (1 << PD_PARTS_MAX) - 1
 };
@@ -22,21 +24,42 @@ const uint8_t *pd_blocks_body(const struct pd_blocks_frame *frame)
     return (const uint8_t *)(frame->view->parts + (size_t)frame->part * block->stride);
 }
 
-struct pd_cursor *pd_cursor_create(struct pd_peer *peer, struct pd_model *model, uint32_t count)
+/* Requests repeat in kind, so that the cursor kept last mostly fits. */
+static struct pd_cursor *take_cursor(struct pd_shard *shard, size_t bytes, size_t *ret_bytes)
+{
+    struct pd_cursor *last = PD_CONTAINER(shard->spare_cursors.prev, struct pd_cursor, link);
+    if (shard->spare_cursor_count == 0 || last->bytes < bytes) {
+        *ret_bytes = bytes;
+        return malloc(bytes);
+    }
+    *ret_bytes = last->bytes;
+    shard->spare_cursor_count--;
+    pd_link_remove(&last->link);
+    return last;
+}
+
+struct pd_cursor *pd_cursor_create(struct pd_shard *shard, struct pd_peer *peer,
+                                   struct pd_model *model, uint32_t count)
 {
     size_t bytes = sizeof(struct pd_cursor) + count * sizeof(struct pd_cursor_entry);
-    struct pd_cursor *cursor = calloc(1, bytes);
+    struct pd_cursor *cursor = take_cursor(shard, bytes, &bytes);
     if (cursor == NULL) {
         return NULL;
     }
+    *cursor = (struct pd_cursor){.model = model, .count = count, .bytes = bytes};
     pd_link_init(&cursor->link);
-    cursor->model = model;
-    cursor->count = count;
-    cursor->bytes = bytes;
     model->users++;
     pd_list_push(&peer->cursors, &cursor->link);
     peer->cursor_bytes += bytes;
     return cursor;
+}
+
+void pd_cursors_deinit(struct pd_shard *shard)
+{
+    struct pd_link *link;
+    while ((link = pd_list_pop(&shard->spare_cursors)) != NULL) {
+        free(PD_CONTAINER(link, struct pd_cursor, link));
+    }
 }
 
 static void end_view(struct pd_shard *shard, struct pd_view *view, struct pd_effects *effects)
@@ -54,7 +77,12 @@ void pd_cursor_destroy(struct pd_shard *shard, struct pd_peer *peer, struct pd_c
     pd_link_remove(&cursor->link);
     peer->cursor_bytes -= cursor->bytes;
     pd_model_release(shard, cursor->model);
-    free(cursor);
+    if (cursor->bytes > SPARE_CURSOR_BYTES || shard->spare_cursor_count == SPARE_CURSORS_MAX) {
+        free(cursor);
+        return;
+    }
+    pd_list_push(&shard->spare_cursors, &cursor->link);
+    shard->spare_cursor_count++;
 }
 
 /* ---- the request ---- */
@@ -103,7 +131,8 @@ void pd_shard_pull(struct pd_shard *shard, const struct pd_event *event, struct 
                        "the model has no values yet: send this again later");
         return;
     }
-    struct pd_cursor *cursor = pd_cursor_create(event->peer, model, (uint32_t)pull->n_tensor);
+    struct pd_cursor *cursor =
+        pd_cursor_create(shard, event->peer, model, (uint32_t)pull->n_tensor);
     if (cursor == NULL) {
         pd_reply_error(effects, pull->request_id, PARAMD_RESOURCE_EXHAUSTED,
                        "no memory for this pull: send it again later");

@@ -168,7 +168,7 @@ static void take_entry(struct pd_shard *shard, struct pd_session *session, const
 static bool queue_values(struct pd_shard *shard, struct pd_peer *peer, struct pd_model *model,
                          const Paramd__Push *push, const struct answer *answer)
 {
-    struct pd_cursor *cursor = pd_cursor_create(peer, model, answer->final_count);
+    struct pd_cursor *cursor = pd_cursor_create(shard, peer, model, answer->final_count);
     if (cursor == NULL) {
         return false;
     }
@@ -178,7 +178,7 @@ static bool queue_values(struct pd_shard *shard, struct pd_peer *peer, struct pd
     uint32_t next = 0;
     for (size_t i = 0; i < push->n_tensor; i++) {
         if (answer->ack->status[i] != PARAMD_MOVED && answer->ack->status[i] != PARAMD_EXPECTED) {
-            cursor->entries[next++].block = shard->entries[i].block;
+            cursor->entries[next++] = (struct pd_cursor_entry){.block = shard->entries[i].block};
         }
     }
     return true;

@@ -29,6 +29,7 @@ enum paramd_status pd_shard_create(const struct pd_shard_options *options,
     shard->options = *options;
     shard->push_ids_room = options->push_ids_max;
     pd_link_init(&shard->dropped);
+    pd_link_init(&shard->spare_cursors);
     pd_pool_init(&shard->copies, options->copies_max);
     *ret_shard = shard;
     return PARAMD_OK;
@@ -58,6 +59,7 @@ void pd_shard_destroy(struct pd_shard *shard)
         while (!pd_model_free_step(model, &shard->options.memory)) {
         }
     }
+    pd_cursors_deinit(shard);
     pd_pool_deinit(&shard->copies);
     free(shard);
 }

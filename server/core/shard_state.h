@@ -29,7 +29,7 @@ struct pd_cursor {
     unsigned parts; /* bit 1 << part */
     uint32_t next;
     uint32_t count;
-    size_t bytes;          /* of this structure */
+    size_t bytes;          /* of this structure; maybe more than its entries need */
     struct pd_view *view;  /* of the block whose parts are being sent */
     unsigned next_part;    /* of that block */
     uint64_t view_version; /* the block's when the view began */
@@ -45,6 +45,8 @@ struct pd_shard {
     struct pd_model *models; /* uthash by number */
     struct pd_link dropped;  /* models whose memory is being given back */
     struct pd_pool copies;
+    struct pd_link spare_cursors; /* ended, for the next requests */
+    uint32_t spare_cursor_count;
     uint64_t seen_us;      /* when sessions with traffic were last told to control */
     uint64_t connected_us; /* and all that have a connection */
     uint64_t memory_bytes;
@@ -110,8 +112,11 @@ void pd_shard_pull(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
 /* A cursor for so many entries, at the end of the peer's; the caller fills in the entries. NULL
  * without memory. */
-struct pd_cursor *pd_cursor_create(struct pd_peer *peer, struct pd_model *model, uint32_t count);
+struct pd_cursor *pd_cursor_create(struct pd_shard *shard, struct pd_peer *peer,
+                                   struct pd_model *model, uint32_t count);
 void pd_cursor_destroy(struct pd_shard *shard, struct pd_peer *peer, struct pd_cursor *cursor);
+/* Frees those kept for the next requests. */
+void pd_cursors_deinit(struct pd_shard *shard);
 void pd_shard_send(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
 void pd_shard_sent(struct pd_shard *shard, const struct pd_event *event,
