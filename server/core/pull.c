@@ -56,9 +56,11 @@ struct pd_cursor *pd_cursor_create(struct pd_shard *shard, struct pd_peer *peer,
 
 void pd_cursors_deinit(struct pd_shard *shard)
 {
-    struct pd_link *link;
-    while ((link = pd_list_pop(&shard->spare_cursors)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_cursor, link));
+    struct pd_link *link = shard->spare_cursors.next;
+    while (link != &shard->spare_cursors) {
+        struct pd_cursor *cursor = PD_CONTAINER(link, struct pd_cursor, link);
+        link = link->next;
+        free(cursor);
     }
 }
 
