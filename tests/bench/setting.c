@@ -12,7 +12,7 @@ enum { CASE_BYTES = 96, REPEATS_MAX = 1024, DTYPES = 2 };
 
 /* Moved in one sample at least, unless that takes too many repeats, so that it is no matter of
  * microseconds. */
-#define SAMPLE_BYTES (256 * PD_MIB)
+#define SAMPLE_BYTES (512 * PD_MIB)
 
 struct measured {
     struct pd_setting setting;
@@ -102,12 +102,17 @@ static void start_limits(struct turns *turns, const struct pd_setting *setting)
     }
 }
 
+/* One worker and one shard stay on two cores, as the ends of the bare loop do: where the kernel
+ * puts them makes a half. */
 static void start(struct measured *measured)
 {
     const struct pd_setting *setting = &measured->setting;
     const struct pd_daemon_task daemon = {.shards = setting->shards,
                                           .payload_sum = setting->payload_sum};
+    bool is_pair = setting->workers == 1 && setting->shards == 1;
+    pd_peer_pin(is_pair ? 1 : -1);
     measured->daemon = pd_daemon_start(&daemon);
+    pd_peer_pin(is_pair ? 0 : -1);
     const struct pd_fleet_task task = {
         .way = {.address = pd_daemon_address(measured->daemon, setting->transport),
                 .transport = setting->transport,
@@ -118,6 +123,7 @@ static void start(struct measured *measured)
         .tensor_bytes = setting->size_bytes / setting->tensors,
         .dtype = setting->bf16 ? PARAMD_BF16 : PARAMD_F32};
     measured->fleet = pd_fleet_create(&task);
+    pd_peer_pin(-1);
 }
 
 static void start_all(struct turns *turns, const struct pd_group *group)
