@@ -1,5 +1,5 @@
-/* Arrays of 16-bit floats to f32 and back. The arithmetic is in dtype_bits.h; these are only the
- * loops. */
+/* Arrays of 16-bit floats to f32 and back, one element after the other: what the vector forms in
+ * server/optim are compared with, and what needs no speed. The arithmetic is in dtype_bits.h. */
 #include "proto/dtype.h"
 
 #include <string.h>
