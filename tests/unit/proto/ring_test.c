@@ -146,9 +146,9 @@ static const struct {
     int64_t head; /* of what comes in, against the truth */
     int64_t tail; /* of what goes out */
 } lies[] = {
-    {CAPACITY - 50 + 1, 0}, {-51, 0},       {-150, 0}, {INT64_MIN, 0},
-    {INT64_MAX, 0},         {0, 51},        {0, -1},   {0, -1000},
-    {0, INT64_MIN},         {0, INT64_MAX},
+    {-1, 0},   {-50, 0},       {CAPACITY - 50 + 1, 0}, {-51, 0},
+    {-150, 0}, {INT64_MIN, 0}, {INT64_MAX, 0},         {0, 51},
+    {0, -1},   {0, -1000},     {0, INT64_MIN},         {0, INT64_MAX},
 };
 
 START_TEST(a_position_that_cannot_be_breaks_the_rings_and_moves_nothing)
