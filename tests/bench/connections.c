@@ -39,6 +39,7 @@ struct herd {
     struct pd_peer peer;
     struct pd_samples rate;  /* GB/s */
     struct pd_samples least; /* of the slowest connection, in shares of the mean */
+    struct pd_samples load;  /* of the daemon's cores: below 1 the clients are what is slow */
 };
 
 struct push {
@@ -187,15 +188,19 @@ static struct answer collect(const struct herd *herd)
     return answer;
 }
 
-static void measure(struct herd *herd)
+static void measure(struct herd *herd, const struct pd_daemon *daemon)
 {
     const char begin = 1;
+    double begin_s = pd_now_s();
+    double used_s = pd_cpu_s(pd_daemon_pid(daemon));
     if (!pd_peer_write(herd->peer.fds[0], &begin, 1)) {
         errx(1, "%u connections ended", herd->task.connections);
     }
     struct answer answer = collect(herd);
     pd_samples_add(&herd->rate, answer.gb_s);
     pd_samples_add(&herd->least, answer.least);
+    used_s = pd_cpu_s(pd_daemon_pid(daemon)) - used_s;
+    pd_samples_add(&herd->load, used_s / (pd_now_s() - begin_s));
 }
 
 /* Descriptors that this process and its children may have, after asking for all that are allowed.
@@ -257,6 +262,9 @@ static void report(const struct pd_options *options, const struct herd *herds, u
         (void)snprintf(name, sizeof name, "push/%s/%u connections/slowest", transport,
                        herd->task.connections);
         pd_report_row(name, "of mean", &herd->least, NULL, NULL);
+        (void)snprintf(name, sizeof name, "push/%s/%u connections/server", transport,
+                       herd->task.connections);
+        pd_report_row(name, "cores", &herd->load, NULL, NULL);
     }
 }
 
@@ -289,7 +297,7 @@ int pd_bench_connections(const struct pd_options *options)
     }
     for (unsigned round = 0; round < options->rounds; round++) {
         for (unsigned i = 0; i < count; i++) {
-            measure(&herds[i]);
+            measure(&herds[i], daemon);
         }
     }
     report(options, herds, count, plot);
