@@ -110,7 +110,7 @@ static void report(const struct counting *counting, enum pd_transport transport,
     }
 }
 
-int pd_bench_calls(const struct pd_options *options)
+static int run(const struct pd_options *options, const char *table)
 {
     enum pd_transport transport = pd_options_transport(options);
     size_t size_bytes = options->size_bytes > 0 ? options->size_bytes : 256 * PD_MIB;
@@ -118,11 +118,8 @@ int pd_bench_calls(const struct pd_options *options)
     if (counting == NULL) {
         err(1, "calls");
     }
-    if (getenv(PD_CALLS_ENVIRONMENT) == NULL) {
-        start_with_library(options);
-    }
     pd_report_begin(options->json, "calls", options->rounds);
-    counting->table = open_table(getenv(PD_CALLS_ENVIRONMENT));
+    counting->table = open_table(table);
     counting->blocks = (size_bytes + PD_BLOCK_BYTES - 1) / PD_BLOCK_BYTES;
     struct pd_daemon *daemon = pd_daemon_start(&(struct pd_daemon_task){.shards = 1});
     const struct pd_fleet_task task = {
@@ -147,4 +144,13 @@ int pd_bench_calls(const struct pd_options *options)
     pd_daemon_stop(daemon);
     free(counting);
     return pd_report_end();
+}
+
+int pd_bench_calls(const struct pd_options *options)
+{
+    const char *table = getenv(PD_CALLS_ENVIRONMENT);
+    if (table != NULL) {
+        return run(options, table);
+    }
+    start_with_library(options);
 }
