@@ -103,6 +103,12 @@ static void peer_written(void *context, size_t bytes)
     pd_host_written(peer->thread->host, peer->conn, bytes, now_us());
 }
 
+static bool peer_polls(void *context)
+{
+    const struct peer *peer = context;
+    return pd_loop_polls(&peer->thread->loop);
+}
+
 static bool peer_finished(void *context, const char **ret_reason)
 {
     struct peer *peer = context;
@@ -140,6 +146,7 @@ static const struct pd_connection_ops peer_ops = {
     .bulk_waits = peer_bulk_waits,
     .write_source = peer_write_source,
     .written = peer_written,
+    .polls = peer_polls,
     .finished = peer_finished,
     .closed = peer_closed,
 };

@@ -209,6 +209,7 @@ static bool stream_read(struct stream *stream)
             return true; /* the core has given this connection up */
         }
         ssize_t bytes = move_in(stream, spans, count, &last);
+        stream->transport->stirred = stream->transport->stirred || bytes != -EAGAIN;
         if (bytes > 0) {
             pd_client_received(stream->transport->core, stream->link, (size_t)bytes,
                                pd_transport_now_us());
@@ -241,12 +242,19 @@ static void stream_watch(struct stream *stream, int events)
     }
 }
 
-/* Until more can be read, or written if something waits for that. */
+static bool polls(const struct pd_transport *transport)
+{
+    return pd_busy_poll_goes_on(&transport->busy_poll, pd_transport_now_us());
+}
+
+/* Until more can be read, or written if something waits for that. Shared memory is looked at anew
+ * in each turn while the loop polls, so that the daemon need not ring. */
 static void stream_wait(struct stream *stream)
 {
     if (!stream->is_shared) {
         stream_watch(stream, UV_READABLE | (stream->write_blocked ? UV_WRITABLE : 0));
-    } else if (pd_shared_sleep(&stream->shared, stream->write_blocked)) {
+    } else if (!polls(stream->transport) &&
+               pd_shared_sleep(&stream->shared, stream->write_blocked)) {
         (void)uv_idle_stop(&stream->again);
     } else {
         (void)uv_idle_start(&stream->again, on_again);
@@ -581,12 +589,18 @@ static void on_again(uv_idle_t *again)
 {
     struct stream *stream = again->data;
     struct pd_transport *transport = stream->transport;
-    transport->stirred = true;
     enter(transport);
     if (!stream->closing) {
         (void)stream_read(stream);
     }
-    leave(transport);
+    if (transport->stirred) {
+        leave(transport);
+        return;
+    }
+    if (stream->write_blocked) {
+        pump(transport);
+    }
+    (void)pthread_mutex_unlock(transport->mutex);
 }
 
 /* ---- The loop ---- */
@@ -672,20 +686,34 @@ static void pump(struct pd_transport *transport)
     set_timer(transport, wake_us);
 }
 
+/* What was looked at while the loop polled will be waited for. */
+static void wait_for_bells(struct pd_transport *transport)
+{
+    for (unsigned i = 0; i < transport->streams_end; i++) {
+        struct stream *stream = transport->streams[i];
+        if (stream != NULL && stream->state == OPEN && stream->is_shared) {
+            stream_wait(stream);
+        }
+    }
+}
+
 /* One turn of the loop; false: it has slept, or was not allowed to and found nothing. */
 static bool turn(struct pd_transport *transport, bool may_sleep)
 {
-    bool polls = pd_busy_poll_goes_on(&transport->busy_poll, pd_transport_now_us());
+    bool polling = polls(transport);
     transport->stirred = false;
-    (void)uv_run(&transport->loop, polls || !may_sleep ? UV_RUN_NOWAIT : UV_RUN_ONCE);
+    if (!polling) {
+        wait_for_bells(transport);
+    }
+    (void)uv_run(&transport->loop, polling || !may_sleep ? UV_RUN_NOWAIT : UV_RUN_ONCE);
     uint64_t end_us = pd_transport_now_us();
     if (transport->stirred) {
         pd_busy_poll_begin(&transport->busy_poll, end_us);
-    } else if (polls) {
+    } else if (polling) {
         (void)sched_yield();
         pd_busy_poll_yielded(&transport->busy_poll, end_us, pd_transport_now_us());
     }
-    return polls;
+    return polling;
 }
 
 void pd_transport_loop(struct pd_transport *transport)

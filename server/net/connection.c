@@ -191,11 +191,13 @@ static void on_poll(uv_poll_t *poll, int status, int events);
 
 static void on_again(uv_idle_t *again);
 
-/* The socket shows that the peer is gone, whatever is waited for. */
+/* While the loop polls, the memory is looked at in each turn, and the peer need not ring. The
+ * socket shows that the peer is gone, whatever is waited for. */
 static int shared_events(struct pd_connection *connection)
 {
     bool for_bytes = !connection->input_ended && !connection->paused;
-    if (pd_stream_sleep(&connection->stream, for_bytes, connection->write_blocked)) {
+    if (!connection->ops->polls(connection->context) &&
+        pd_stream_sleep(&connection->stream, for_bytes, connection->write_blocked)) {
         (void)uv_idle_stop(&connection->again);
     } else {
         (void)uv_idle_start(&connection->again, on_again);

@@ -27,6 +27,8 @@ struct pd_connection_ops {
     /* What to write next, for one writev; 0: nothing. */
     unsigned (*write_source)(void *context, struct pd_span spans[PD_CONNECTION_WRITE_SPANS]);
     void (*written)(void *context, size_t bytes);
+    /* Whether the loop looks again soon rather than sleep. */
+    bool (*polls)(void *context);
     /* Whether the owner wants the connection closed now. */
     bool (*finished)(void *context, const char **ret_reason);
     /* The connection is over, for that reason (static text); the last call with this context. */

@@ -42,10 +42,15 @@ static uint64_t now_us(void)
     return uv_hrtime() / 1000;
 }
 
+bool pd_loop_polls(const struct pd_loop *loop)
+{
+    return pd_busy_poll_goes_on(&loop->_busy_poll, now_us());
+}
+
 /* One turn; false: no handle is left. */
 static bool turn(struct pd_loop *loop)
 {
-    bool polls = pd_busy_poll_goes_on(&loop->_busy_poll, now_us());
+    bool polls = pd_loop_polls(loop);
     bool alive = uv_run(&loop->uv, polls ? UV_RUN_NOWAIT : UV_RUN_ONCE) != 0;
     uint64_t end_us = now_us();
     if (loop->_stirred) {

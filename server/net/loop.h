@@ -34,6 +34,9 @@ void pd_loop_set_busy_poll(struct pd_loop *loop, uint64_t us);
 /* The loop's thread: this turn moved bytes, and more may come soon. */
 void pd_loop_stir(struct pd_loop *loop);
 
+/* Whether it is in such a while. */
+bool pd_loop_polls(const struct pd_loop *loop);
+
 /* Runs on the calling thread until pd_loop_end was called and all handles are closed. */
 void pd_loop_run(struct pd_loop *loop);
 

@@ -94,12 +94,19 @@ static bool echo_bulk_waits(void *context)
     return echo->bytes > 0;
 }
 
+static bool echo_polls(void *context)
+{
+    (void)context;
+    return false;
+}
+
 static const struct pd_connection_ops echo_ops = {
     .read_target = echo_read_target,
     .received = echo_received,
     .bulk_waits = echo_bulk_waits,
     .write_source = echo_write_source,
     .written = echo_written,
+    .polls = echo_polls,
     .finished = echo_finished,
     .closed = echo_closed,
 };

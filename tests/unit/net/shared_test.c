@@ -89,11 +89,19 @@ static void rig_gone(void *context)
     rig.gone = true;
 }
 
+static bool rig_no(void *context)
+{
+    (void)context;
+    return false;
+}
+
 static const struct pd_connection_ops rig_ops = {
     .read_target = rig_read_target,
     .received = rig_received,
+    .bulk_waits = rig_no,
     .write_source = rig_write_source,
     .written = rig_written,
+    .polls = rig_no,
     .finished = rig_finished,
     .closed = rig_closed,
 };
