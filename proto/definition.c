@@ -42,14 +42,10 @@ static enum paramd_status check_block_elements(uint32_t elements, char error[PD_
 static enum paramd_status check_supported(const Paramd__Definition *message,
                                           char error[PD_ERROR_TEXT_BYTES])
 {
-    if (message->ack_level == PARAMD__ACK_LEVEL__LOGGED) {
+    if (message->ack_level != PARAMD__ACK_LEVEL__APPLIED &&
+        message->ack_level != PARAMD__ACK_LEVEL__LOGGED) {
         return refuse(error, PARAMD_UNSUPPORTED,
-                      "ack level \"logged\" needs a data directory, which this daemon "
-                      "cannot have yet: ask for \"applied\"");
-    }
-    if (message->ack_level != PARAMD__ACK_LEVEL__APPLIED) {
-        return refuse(error, PARAMD_UNSUPPORTED,
-                      "ack level \"%s\" is not built yet: ask for \"applied\"",
+                      "ack level \"%s\" is not built yet: ask for \"applied\" or \"logged\"",
                       message->ack_level == PARAMD__ACK_LEVEL__REPLICATED ? "replicated" : "?");
     }
     if (message->n_tables > 0) {
@@ -244,6 +240,7 @@ static enum paramd_status fill(struct pd_definition *definition, const char *mod
     if (definition->name == NULL || definition->groups == NULL || definition->tensors == NULL) {
         return no_memory(error);
     }
+    definition->ack_level = message->ack_level;
     definition->block_elements =
         message->block_elements != 0 ? message->block_elements : PD_BLOCK_ELEMENTS_DEFAULT;
     definition->first_slot = pd_slot_first(model);
@@ -348,9 +345,19 @@ static bool same_tensor(const struct pd_tensor_def *first, const struct pd_tenso
     return what == NULL;
 }
 
+static const char *level_name(Paramd__AckLevel level)
+{
+    return level == PARAMD__ACK_LEVEL__LOGGED ? "logged" : "applied";
+}
+
 bool pd_definition_same(const struct pd_definition *first, const struct pd_definition *second,
                         char difference[PD_ERROR_TEXT_BYTES])
 {
+    if (first->ack_level != second->ack_level) {
+        (void)refuse(difference, PARAMD_MISMATCH, "the ack level is %s, the model has %s",
+                     level_name(second->ack_level), level_name(first->ack_level));
+        return false;
+    }
     if (first->block_elements != second->block_elements) {
         (void)refuse(difference, PARAMD_MISMATCH, "block_elements is %u, the model has %u",
                      second->block_elements, first->block_elements);
@@ -432,6 +439,7 @@ enum paramd_status pd_definition_encode(const struct pd_definition *definition, 
     if (groups != NULL && group_pointers != NULL && hypers != NULL && hyper_pointers != NULL &&
         tensors != NULL && tensor_pointers != NULL) {
         Paramd__Definition message = PARAMD__DEFINITION__INIT;
+        message.ack_level = definition->ack_level;
         message.block_elements = definition->block_elements;
         message.groups = group_pointers;
         message.n_groups = definition->group_count;

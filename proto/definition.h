@@ -39,6 +39,7 @@ struct pd_tensor_def {
 
 struct pd_definition {
     char *name; /* of the model */
+    Paramd__AckLevel ack_level;
     uint32_t block_elements;
     uint32_t first_slot;
     struct pd_group_def *groups;

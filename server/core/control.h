@@ -4,6 +4,7 @@
 #ifndef PARAMD_SERVER_CORE_CONTROL_H
 #define PARAMD_SERVER_CORE_CONTROL_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "server/core/message.h"
@@ -20,6 +21,7 @@ struct pd_control_options {
     uint64_t retention_us;
     uint64_t
         start_us; /* microseconds since 1970 at start: model numbers and generations begin there */
+    bool records; /* a log is kept: models may ask for the ack level `logged` */
     const char *version;
 };
 

@@ -5,6 +5,7 @@
 
 #include "server/core/control_state.h"
 #include "server/core/model.h"
+#include "server/core/record.h"
 
 void pd_control_model_destroy(struct pd_control_model *model)
 {
@@ -65,28 +66,13 @@ Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
             continue;
         }
         const struct pd_group_def *def = &model->definition->groups[i];
-        const struct pd_optimizer *optimizer = pd_optimizer_find(def->optimizer);
-        Paramd__GroupHypers *group = pd_arena_take(&control->arena, sizeof *group);
-        Paramd__Hyper **hypers = pd_arena_take(&control->arena, PD_HYPERS_MAX * sizeof *hypers);
-        Paramd__Hyper *values = pd_arena_take(&control->arena, PD_HYPERS_MAX * sizeof *values);
-        struct pd_hyper_item *items = pd_arena_take(&control->arena, PD_HYPERS_MAX * sizeof *items);
-        if (group == NULL || hypers == NULL || values == NULL || items == NULL) {
+        struct pd_group_hypers *group = pd_arena_take(&control->arena, sizeof *group);
+        if (group == NULL) {
             return NULL;
         }
-        paramd__group_hypers__init(group);
-        group->group = def->name;
-        group->hypers = hypers;
-        for (size_t j = 0;
-             j < PD_HYPERS_MAX && pd_hyper_item(optimizer, &model->groups[i].hyper, j, &items[j]);
-             j++) {
-            paramd__hyper__init(&values[j]);
-            values[j].name = (char *)(uintptr_t)items[j].name;
-            values[j].number = items[j].number;
-            values[j].text = items[j].text;
-            hypers[j] = &values[j];
-            group->n_hypers = j + 1;
-        }
-        list[count++] = group;
+        pd_group_hypers_fill(group, def->name, pd_optimizer_find(def->optimizer),
+                             &model->groups[i].hyper);
+        list[count++] = &group->message;
     }
     *ret_count = count;
     return list;
@@ -133,6 +119,13 @@ static struct pd_control_model *read_model(struct pd_control *control,
                        "the definition is not a protobuf message of this schema, or too large");
     } else if (model != NULL) {
         status = pd_definition_create(create->model, definition, &model->definition, error);
+    }
+    if (status == PARAMD_OK && model->definition->ack_level == PARAMD__ACK_LEVEL__LOGGED &&
+        !control->options.records) {
+        status = PARAMD_UNSUPPORTED;
+        (void)snprintf(error, sizeof error,
+                       "ack level \"logged\" needs a data directory, which this daemon does not "
+                       "have: ask for \"applied\"");
     }
     if (status == PARAMD_OK) {
         model->groups = calloc(model->definition->group_count, sizeof *model->groups);

@@ -44,7 +44,7 @@ enum pd_hyper_key {
     PD_HYPER_KEYS
 };
 
-_Static_assert(PD_HYPER_KEYS <= sizeof(struct pd_hyper) / sizeof(double), "pd_hyper is too small");
+_Static_assert((int)PD_HYPER_KEYS <= (int)PD_HYPERS_OF_GROUP, "pd_hyper is too small");
 
 enum pd_schedule {
     PD_SCHEDULE_CONSTANT,

@@ -11,7 +11,7 @@
 #include "proto/dtype.h"
 #include "proto/paramd_status.h"
 
-enum { PD_MOMENTS_MAX = 3, PD_HYPER_TEXT_BYTES = 24 };
+enum { PD_MOMENTS_MAX = 3, PD_HYPER_TEXT_BYTES = 24, PD_HYPERS_OF_GROUP = 48 };
 
 /* One optimizer of the registry. Opaque; lives as long as the program. */
 struct pd_optimizer;
@@ -19,7 +19,8 @@ struct pd_optimizer;
 /* All hyper-parameters of a group: plain values, copied by assignment. Only those its optimizer
  * knows have a meaning. */
 struct pd_hyper {
-    double value[48]; /* by enum pd_hyper_key of hyper.c; choices are held as their index */
+    double value[PD_HYPERS_OF_GROUP]; /* by enum pd_hyper_key of hyper.c; choices are held as their
+                                         index */
 };
 
 /* One hyper-parameter for showing or sending: text is "" unless it is a choice (such as

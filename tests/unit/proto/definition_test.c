@@ -59,6 +59,7 @@ static void draft_init(struct draft *draft)
     draft->message.tensors = draft->tensor_pointers;
     draft->message.n_tensors = 2;
     draft->message.block_elements = 1024;
+    draft->message.ack_level = PARAMD__ACK_LEVEL__LOGGED;
     paramd__table__init(&draft->table);
     draft->table.name = "rows";
     draft->table_pointer = &draft->table;
@@ -173,10 +174,6 @@ static void large_blocks(struct draft *d)
 {
     d->message.block_elements = 524288;
 }
-static void logged(struct draft *d)
-{
-    d->message.ack_level = PARAMD__ACK_LEVEL__LOGGED;
-}
 static void replicated(struct draft *d)
 {
     d->message.ack_level = PARAMD__ACK_LEVEL__REPLICATED;
@@ -280,7 +277,6 @@ static const struct refusal {
     {odd_blocks, PARAMD_INVALID, "3000"},
     {small_blocks, PARAMD_INVALID, "512"},
     {large_blocks, PARAMD_INVALID, "524288"},
-    {logged, PARAMD_UNSUPPORTED, "logged"},
     {replicated, PARAMD_UNSUPPORTED, "replicated"},
     {odd_level, PARAMD_UNSUPPORTED, "ack level"},
     {tables, PARAMD_UNSUPPORTED, "rows"},
@@ -322,6 +318,10 @@ END_TEST
 
 /* ---- differences ---- */
 
+static void other_level(struct draft *d)
+{
+    d->message.ack_level = PARAMD__ACK_LEVEL__APPLIED;
+}
 static void other_blocks(struct draft *d)
 {
     d->message.block_elements = 2048;
@@ -364,6 +364,7 @@ static void other_seed(struct draft *d)
 }
 
 static const struct refusal differences[] = {
+    {other_level, PARAMD_MISMATCH, "level is applied"},
     {other_blocks, PARAMD_MISMATCH, "block_elements"},
     {fewer_tensors, PARAMD_MISMATCH, "1 tensors"},
     {other_group_name, PARAMD_MISMATCH, "another"},
