@@ -304,7 +304,7 @@ static bool advance(struct pd_host *host, struct pd_host_conn *conn)
 static void keep_rest(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
                       size_t count)
 {
-    if (count == 0 || conn->closing || conn->finished) {
+    if (conn->closing || conn->finished) {
         return;
     }
     uint8_t *rest = malloc(count);
@@ -332,7 +332,9 @@ static void process(struct pd_host *host, struct pd_host_conn *conn, const uint8
     }
     host->unplaced += conn->wait == PD_WAIT_BUFFER;
     host->count.held += conn->wait == PD_WAIT_BUFFER || conn->wait == PD_WAIT_COPIES;
-    keep_rest(host, conn, bytes + taken, count - taken);
+    if (taken < count) {
+        keep_rest(host, conn, bytes + taken, count - taken);
+    }
 }
 
 /* One that waits tries again. */

@@ -28,7 +28,7 @@ static bool pack_frames(struct pd_call *call, const ProtobufCMessage *header,
     for (size_t i = 0; i < frames; i++) {
         size_t left = payload_bytes - i * PD_PAYLOAD_BYTES_MAX;
         size_t bytes = left > PD_PAYLOAD_BYTES_MAX ? PD_PAYLOAD_BYTES_MAX : left;
-        struct pd_span span = {(uint8_t *)(uintptr_t)payload + i * PD_PAYLOAD_BYTES_MAX, bytes};
+        struct pd_span span = {(uint8_t *)((uintptr_t)payload + i * PD_PAYLOAD_BYTES_MAX), bytes};
         unsigned flags = i + 1 < frames ? PD_FRAME_MORE : 0;
         uint64_t sum = 0;
         if (bytes > 0) {
