@@ -1,6 +1,6 @@
 /* Decoding under a quota. What protobuf-c lets pass is caught by a walk over the bytes before it
  * sees them: tag 0, too many unknown fields, texts with a NUL or that are not UTF-8, messages
- * nested too deep. */
+ * nested too deep or in two pieces. */
 #include "proto/codec.h"
 
 #include <string.h>
@@ -101,10 +101,36 @@ static bool text_sound(struct cursor text)
     return true;
 }
 
+/* Whether a field may come with this wire type, as far as protobuf-c does not look itself. */
+static bool wire_type_sound(ProtobufCType type, unsigned wire_type)
+{
+    switch (type) {
+    case PROTOBUF_C_TYPE_STRING:
+    case PROTOBUF_C_TYPE_MESSAGE:
+        return wire_type == WIRE_BYTES;
+    case PROTOBUF_C_TYPE_BOOL: /* the schema repeats none, so it is never packed */
+        return wire_type == WIRE_VARINT;
+    default:
+        return true;
+    }
+}
+
+/* Whether it is a message that was there before: protobuf would merge the two, which protobuf-c
+ * does wrongly. Field numbers are below 64; a test holds the schema to that. */
+static bool message_again(const ProtobufCFieldDescriptor *field, uint64_t *seen)
+{
+    uint64_t bit = UINT64_C(1) << field->id;
+    bool again = field->type == PROTOBUF_C_TYPE_MESSAGE &&
+                 field->label != PROTOBUF_C_LABEL_REPEATED && (*seen & bit) != 0;
+    *seen |= bit;
+    return again;
+}
+
 static bool message_sound(const ProtobufCMessageDescriptor *descriptor, struct cursor bytes,
                           int depth)
 {
     unsigned unknown = 0;
+    uint64_t seen = 0;
     while (bytes.at < bytes.end) {
         uint64_t key;
         struct cursor inside = {bytes.at, bytes.at};
@@ -118,9 +144,8 @@ static bool message_sound(const ProtobufCMessageDescriptor *descriptor, struct c
             if (++unknown > PD_UNKNOWN_FIELDS_MAX) {
                 return false;
             }
-        } else if ((field->type == PROTOBUF_C_TYPE_STRING ||
-                    field->type == PROTOBUF_C_TYPE_MESSAGE) &&
-                   (key & 7) != WIRE_BYTES) {
+        } else if (!wire_type_sound(field->type, (unsigned)(key & 7)) ||
+                   message_again(field, &seen)) {
             return false;
         } else if (field->type == PROTOBUF_C_TYPE_STRING && !text_sound(inside)) {
             return false;

@@ -36,18 +36,29 @@ START_TEST(what_protobuf_cannot_mean_is_refused)
 {
     ck_assert(DECODES(ping, ""));
     ck_assert(DECODES(ping, "\x08\x05"));
-    ck_assert(!DECODES(ping, "\x08"));                  /* no value */
-    ck_assert(!DECODES(ping, "\x08\xff"));              /* half a number */
-    ck_assert(!DECODES(ping, "\x00\x05"));              /* field 0 */
-    ck_assert(!DECODES(ping, "\x0b\x0c"));              /* a group */
-    ck_assert(!DECODES(ping, "\x0a\x01\x05"));          /* a number as bytes */
-    ck_assert(!DECODES(hello, "\x1a\x05hell"));         /* longer than there is */
-    ck_assert(!DECODES(hello, "\x18\x05"));             /* a text as a number */
-    ck_assert(!DECODES(hello, "\x1d\x01\x01\x01\x01")); /* a text as a fixed number */
-    ck_assert(!DECODES(set, "\x20\x05"));               /* a message as a number */
-    ck_assert(!DECODES(set, "\x22\x02\x00\x00"));       /* field 0 inside */
+    ck_assert(!DECODES(ping, "\x08"));                   /* no value */
+    ck_assert(!DECODES(ping, "\x08\xff"));               /* half a number */
+    ck_assert(!DECODES(ping, "\x00\x05"));               /* field 0 */
+    ck_assert(!DECODES(ping, "\x0b\x0c"));               /* a group */
+    ck_assert(!DECODES(ping, "\x0a\x01\x05"));           /* a number as bytes */
+    ck_assert(!DECODES(hello, "\x1a\x05hell"));          /* longer than there is */
+    ck_assert(!DECODES(hello, "\x18\x05"));              /* a text as a number */
+    ck_assert(!DECODES(hello, "\x1d\x01\x01\x01\x01"));  /* a text as a fixed number */
+    ck_assert(!DECODES(set, "\x20\x05"));                /* a message as a number */
+    ck_assert(!DECODES(blocks, "\x55\x01\x01\x01\x01")); /* a truth as a fixed number */
+    ck_assert(!DECODES(blocks, "\x52\x01\x01"));         /* a truth as bytes */
+    ck_assert(!DECODES(set, "\x22\x02\x00\x00"));        /* field 0 inside */
     ck_assert(!DECODES(ping, "\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01\x00"));
     ck_assert(!DECODES(ping, "\x80\x80\x80\x80\x80\x80\x01\x00")); /* a tag beyond 32 bits */
+}
+END_TEST
+
+START_TEST(a_message_in_two_pieces_is_refused)
+{
+    ck_assert(DECODES(moved, "\x12\x02\x08\x05"));
+    ck_assert(!DECODES(moved, "\x12\x02\x08\x05\x12\x00"));
+    ck_assert(DECODES(set, "\x22\x00\x22\x00"));   /* one that is repeated */
+    ck_assert(DECODES(moved, "\x08\x05\x08\x06")); /* of a number the last one counts */
 }
 END_TEST
 
@@ -137,8 +148,12 @@ static int depth_of(const ProtobufCMessageDescriptor *descriptor, int depth)
     int deepest = depth;
     ck_assert_msg(depth <= 4, "%s is nested too deep, or contains itself", descriptor->name);
     for (unsigned i = 0; i < descriptor->n_fields; i++) {
-        if (descriptor->fields[i].type == PROTOBUF_C_TYPE_MESSAGE) {
-            int inside = depth_of(descriptor->fields[i].descriptor, depth + 1);
+        const ProtobufCFieldDescriptor *field = &descriptor->fields[i];
+        /* What the codec's walk takes for granted. */
+        ck_assert_uint_lt(field->id, 64);
+        ck_assert(field->type != PROTOBUF_C_TYPE_BOOL || field->label != PROTOBUF_C_LABEL_REPEATED);
+        if (field->type == PROTOBUF_C_TYPE_MESSAGE) {
+            int inside = depth_of(field->descriptor, depth + 1);
             deepest = inside > deepest ? inside : deepest;
         }
     }
@@ -297,6 +312,7 @@ Suite *pd_test_suite(void)
     tcase_add_checked_fixture(decode, start, stop);
     tcase_add_test(decode, what_protobuf_cannot_mean_is_refused);
     tcase_add_test(decode, texts_are_utf8_without_nul);
+    tcase_add_test(decode, a_message_in_two_pieces_is_refused);
     tcase_add_test(decode, sixteen_unknown_fields_are_ignored_and_seventeen_are_not);
     tcase_add_test(decode, a_message_above_the_quota_is_refused);
     tcase_add_test(decode, every_prefix_and_every_flipped_bit_of_a_message_is_survived);
