@@ -243,6 +243,8 @@ static bool handle(struct pd_host *host, struct pd_host_conn *conn)
         .header_count = reader->header_bytes,
         .payload = conn->payload.data,
         .payload_count = conn->payload.bytes,
+        .payload_summed = (reader->flags & PD_FRAME_PAYLOAD_SUM) != 0,
+        .payload_sum = reader->payload_sum,
     };
     struct pd_effects effects;
     pd_host_step(host, conn, &event, &effects);

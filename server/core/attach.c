@@ -142,14 +142,14 @@ void pd_session_detach(struct pd_shard *shard, struct pd_session *session)
     }
 }
 
-static struct pd_session *find_session(struct pd_model *model, const struct pd_session_key *key)
+struct pd_session *pd_session_find(struct pd_model *model, const uint8_t bits[PD_SESSION_BYTES])
 {
     struct pd_session *session = NULL;
-    HASH_FIND(by_bits, model->sessions, key->bits, PD_SESSION_BYTES, session);
+    HASH_FIND(by_bits, model->sessions, bits, PD_SESSION_BYTES, session);
     return session;
 }
 
-static void end_session(struct pd_model *model, struct pd_session *session)
+void pd_session_end(struct pd_model *model, struct pd_session *session)
 {
     HASH_DELETE(by_bits, model->sessions, session);
     session->ended = true;
@@ -161,11 +161,10 @@ static void end_session(struct pd_model *model, struct pd_session *session)
     }
 }
 
-/* Finds or makes the session; NULL without memory. */
-static struct pd_session *open_session(struct pd_shard *shard, struct pd_model *model,
-                                       const struct pd_session_key *key)
+struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
+                                   const struct pd_session_key *key)
 {
-    struct pd_session *session = find_session(model, key);
+    struct pd_session *session = pd_session_find(model, key->bits);
     if (session != NULL) {
         session->key.nonce = key->nonce;
         return session;
@@ -273,7 +272,17 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
                        "for each session");
         return;
     }
-    struct pd_session *session = open_session(shard, model, &message->session);
+    struct pd_session *session = pd_session_find(model, message->session.bits);
+    bool known = session != NULL && session->key.nonce == message->session.nonce;
+    if (!known && !pd_shard_record_room(shard, event, effects, 0)) {
+        pd_reply_error(effects, message->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                       "the log has no room for a session: try again later");
+        return;
+    }
+    session = pd_session_open(shard, model, &message->session);
+    if (session != NULL && !known) {
+        pd_shard_record_told(shard, event, PD_RECORD_SESSION_OPENED, NULL, 0, effects);
+    }
     if (session == NULL || !attach(shard, event->peer, session)) {
         pd_reply_error(effects, message->request_id, PARAMD_BUSY,
                        "no memory for this session, or this connection uses 64 models already: "
@@ -281,6 +290,7 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
         return;
     }
     session->seen = true;
+    effects->wait = effects->wait || model->logged; /* the answer names push ids */
     reply_attached(shard, session, message->request_id, effects);
 }
 
@@ -297,7 +307,7 @@ static void took(struct pd_shard *shard, struct pd_message *message, enum paramd
     pd_list_push(&effects->to_control, &message->link);
 }
 
-static enum paramd_status create_model(struct pd_shard *shard, const struct pd_message *message)
+enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_message *message)
 {
     struct pd_model *model;
     enum paramd_status status = pd_model_create(
@@ -305,6 +315,8 @@ static enum paramd_status create_model(struct pd_shard *shard, const struct pd_m
     if (status != PARAMD_OK) {
         return status;
     }
+    model->logged =
+        shard->options.records && model->definition->ack_level == PARAMD__ACK_LEVEL__LOGGED;
     shard->memory_bytes += model->bytes;
     HASH_ADD(by_number, shard->models, number, sizeof model->number, model);
     if (model->by_number.tbl == NULL) {
@@ -318,12 +330,12 @@ static enum paramd_status create_model(struct pd_shard *shard, const struct pd_m
     return PARAMD_OK;
 }
 
-static void drop_model(struct pd_shard *shard, struct pd_model *model)
+void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model)
 {
     struct pd_session *session;
     struct pd_session *next;
     HASH_ITER(by_bits, model->sessions, session, next) {
-        end_session(model, session);
+        pd_session_end(model, session);
     }
     HASH_DELETE(by_number, shard->models, model);
     model->dropped = true;
@@ -381,45 +393,106 @@ static void count(struct pd_shard *shard, const struct pd_model *model, struct p
     pd_list_push(&effects->to_control, &message->link);
 }
 
-static void forget_session(struct pd_model *model, const struct pd_session_key *key)
+/* ---- what is told and done, and logged where it changed something ---- */
+
+static void forget_session(struct pd_shard *shard, struct pd_model *model,
+                           const struct pd_event *event, struct pd_effects *effects)
 {
-    struct pd_session *session = model != NULL ? find_session(model, key) : NULL;
+    struct pd_message *message = event->message;
+    struct pd_session *session =
+        model != NULL ? pd_session_find(model, message->session.bits) : NULL;
     if (session != NULL) {
-        end_session(model, session);
+        pd_session_end(model, session);
+        pd_shard_record_told(shard, event, PD_RECORD_SESSION_ENDED, NULL, 0, effects);
     }
+    took(shard, message, PARAMD_OK, effects);
 }
 
-static void drop(struct pd_shard *shard, struct pd_model *model, struct pd_message *message,
+static void drop(struct pd_shard *shard, struct pd_model *model, const struct pd_event *event,
                  struct pd_effects *effects)
 {
     if (model != NULL) {
-        drop_model(shard, model);
+        pd_shard_drop_model(shard, model);
+        pd_shard_record_told(shard, event, PD_RECORD_DROP, NULL, 0, effects);
     }
     /* One that could not be made here has nothing to give back: there will be no FREED. */
-    took(shard, message, model != NULL ? PARAMD_OK : PARAMD_NOT_FOUND, effects);
+    took(shard, event->message, model != NULL ? PARAMD_OK : PARAMD_NOT_FOUND, effects);
 }
 
-static void restart(struct pd_shard *shard, struct pd_model *model, struct pd_message *message,
+static void restart(struct pd_shard *shard, struct pd_model *model, const struct pd_event *event,
                     struct pd_effects *effects)
 {
     if (model != NULL) {
-        pd_model_restart(model, message);
+        pd_model_restart(model, event->message);
+        pd_shard_record_told(shard, event, PD_RECORD_RESTART_INIT, NULL, 0, effects);
     }
-    took(shard, message, PARAMD_OK, effects);
+    took(shard, event->message, PARAMD_OK, effects);
     if (model != NULL) {
         pd_shard_tell_initialised(shard, model, effects);
     }
 }
 
-static void create(struct pd_shard *shard, struct pd_message *message, struct pd_effects *effects)
+static void set_hypers(struct pd_shard *shard, struct pd_model *model, const struct pd_event *event,
+                       struct pd_effects *effects)
 {
-    uint64_t number = message->model;
-    took(shard, message, create_model(shard, message), effects);
-    struct pd_model *model = pd_shard_model(shard, number);
+    const struct pd_message *message = event->message;
+    struct pd_group *group = model != NULL ? &model->groups[message->group] : NULL;
+    /* Hyper-parameters hold only checked numbers, so equal bits are equal values. */
+    if (group != NULL && memcmp(&group->hyper, message->hypers, sizeof group->hyper) != 0) {
+        group->hyper = message->hypers[0];
+        pd_group_hypers_fill(&shard->told_hypers, model->definition->groups[message->group].name,
+                             group->optimizer, &group->hyper);
+        shard->told_group = &shard->told_hypers.message;
+        pd_shard_record_told(shard, event, PD_RECORD_SET_HYPERS, &shard->told_group, 1, effects);
+    }
+    took(shard, event->message, PARAMD_OK, effects);
+}
+
+static void ready(struct pd_shard *shard, struct pd_model *model, const struct pd_event *event,
+                  struct pd_effects *effects)
+{
+    if (model != NULL && model->attempt == event->message->attempt && !model->ready) {
+        model->ready = true;
+        pd_shard_record_told(shard, event, PD_RECORD_READY, NULL, 0, effects);
+    }
+}
+
+/* The hyper-parameters of all groups of a model to be made, for its record. NULL without memory. */
+static Paramd__GroupHypers **group_hypers(const struct pd_message *message, struct pd_arena *arena)
+{
+    Paramd__GroupHypers **groups = pd_arena_take(arena, message->hyper_count * sizeof *groups);
+    for (size_t i = 0; groups != NULL && i < message->hyper_count; i++) {
+        const struct pd_group_def *def = &message->definition->groups[i];
+        struct pd_group_hypers *group = pd_arena_take(arena, sizeof *group);
+        if (group == NULL) {
+            return NULL;
+        }
+        pd_group_hypers_fill(group, def->name, pd_optimizer_find(def->optimizer),
+                             &message->hypers[i]);
+        groups[i] = &group->message;
+    }
+    return groups;
+}
+
+static void create(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
+{
+    struct pd_message *message = event->message;
+    Paramd__GroupHypers **groups = NULL;
+    enum paramd_status status = PARAMD_RESOURCE_EXHAUSTED;
+    if (!shard->options.records ||
+        (pd_shard_record_room(shard, event, effects, PD_HEADER_BYTES_MAX) &&
+         (groups = group_hypers(message, effects->arena)) != NULL)) {
+        status = pd_shard_make_model(shard, message);
+    }
+    if (status == PARAMD_OK) {
+        pd_shard_record_told(shard, event, PD_RECORD_MODEL, groups, message->hyper_count, effects);
+    }
+    took(shard, message, status, effects);
+    struct pd_model *model = pd_shard_model(shard, message->model);
     if (model != NULL && model->block_count == 0) {
         pd_shard_tell_initialised(shard, model, effects);
     }
-    (void)pd_shard_initialise_step(shard, effects);
+    (void)pd_shard_initialise_step(shard, event, effects);
 }
 
 void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
@@ -429,23 +502,19 @@ void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
     struct pd_model *model = pd_shard_model(shard, message->model);
     switch (message->kind) {
     case PD_MESSAGE_CREATE_MODEL:
-        create(shard, message, effects);
+        create(shard, event, effects);
         return;
     case PD_MESSAGE_RESTART_INIT:
-        restart(shard, model, message, effects);
+        restart(shard, model, event, effects);
         return;
     case PD_MESSAGE_SET_HYPERS:
-        if (model != NULL) {
-            model->groups[message->group].hyper = message->hypers[0];
-        }
-        took(shard, message, PARAMD_OK, effects);
+        set_hypers(shard, model, event, effects);
         return;
     case PD_MESSAGE_DROP_MODEL:
-        drop(shard, model, message, effects);
+        drop(shard, model, event, effects);
         return;
     case PD_MESSAGE_END_SESSION:
-        forget_session(model, &message->session);
-        took(shard, message, PARAMD_OK, effects);
+        forget_session(shard, model, event, effects);
         return;
     case PD_MESSAGE_ANSWERED:
         shard->definition_bytes -= message->byte_count;
@@ -457,9 +526,7 @@ void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
         count(shard, model, message, effects);
         return;
     case PD_MESSAGE_READY:
-        if (model != NULL && model->attempt == message->attempt) {
-            model->ready = true;
-        }
+        ready(shard, model, event, effects);
         break;
     case PD_MESSAGE_OPEN_SESSION:
         attach_granted(shard, model, event, effects);

@@ -1,6 +1,6 @@
 /* First values: INIT frames from the initialiser, and the server's own initialisers, which work in
- * steps between other events. When no block of the shard is without values any more, control is
- * told. */
+ * steps between other events, each step a record. When no block of the shard is without values any
+ * more, control is told. */
 #include <math.h>
 #include <string.h>
 
@@ -24,23 +24,64 @@ void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
         message->model = model->number;
         message->attempt = model->attempt;
         model->told_attempt = model->attempt;
+        /* Control believes the values to be there for good. */
+        effects->wait = effects->wait || shard->options.records;
     }
 }
 
-bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects)
+/* What the block costs of a step; makes its first values unless a client does. */
+static uint64_t initialise_block(struct pd_block *block)
+{
+    Paramd__Initialiser init = block->model->definition->tensors[block->tensor].init;
+    if (init == PARAMD__INITIALISER__CLIENT) {
+        return 0;
+    }
+    pd_block_initialise(block);
+    return (uint64_t)block->elements * (init == PARAMD__INITIALISER__NORMAL ? NORMAL_COST : 1);
+}
+
+/* Goes on with one model; adds the cost to done. False: not without a record, for which there is no
+ * room. */
+static bool initialise_model(struct pd_shard *shard, struct pd_model *model,
+                             const struct pd_event *event, struct pd_effects *effects,
+                             uint64_t *done)
+{
+    uint64_t before = *done;
+    uint32_t from = model->next_start;
+    Paramd__RecordInitialised *record = NULL;
+    if (shard->options.records) {
+        record = pd_shard_record_room(shard, event, effects, 0)
+                     ? pd_arena_take(effects->arena, sizeof *record)
+                     : NULL;
+        if (record == NULL) {
+            return false;
+        }
+    }
+    while (model->next_start < model->block_count && *done < STEP_COST) {
+        *done += initialise_block(&model->blocks[model->next_start++]);
+    }
+    if (record != NULL && *done > before) {
+        paramd__record_initialised__init(record);
+        record->time_us = event->now_us;
+        record->model = model->number;
+        record->from = from;
+        record->to = model->next_start;
+        pd_shard_record(shard, PD_RECORD_INITIALISED, &record->base, effects);
+    }
+    return true;
+}
+
+bool pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
+                              struct pd_effects *effects)
 {
     uint64_t done = 0;
     for (struct pd_model *model = shard->models; model != NULL; model = model->by_number.next) {
-        while (model->next_start < model->block_count) {
-            if (done >= STEP_COST) {
-                return true;
+        if (model->next_start < model->block_count) {
+            if (!initialise_model(shard, model, event, effects, &done)) {
+                return effects->record_count == PD_RECORDS_MAX; /* else when there is room again */
             }
-            struct pd_block *block = &model->blocks[model->next_start++];
-            Paramd__Initialiser init = model->definition->tensors[block->tensor].init;
-            if (init != PARAMD__INITIALISER__CLIENT) {
-                pd_block_initialise(block);
-                done += (uint64_t)block->elements *
-                        (init == PARAMD__INITIALISER__NORMAL ? NORMAL_COST : 1);
+            if (model->next_start < model->block_count) {
+                return true;
             }
         }
         pd_shard_tell_initialised(shard, model, effects);
@@ -81,11 +122,11 @@ static bool is_initialiser(const struct pd_session *session, uint64_t attempt)
 
 /* What is wrong with the values as a whole, or NULL. Looks all blocks up. */
 static const char *find_fault(struct pd_shard *shard, const struct pd_model *model,
-                              const Paramd__Init *init, const struct pd_event *event,
-                              bool *ret_moved)
+                              const Paramd__Init *init, const uint8_t *payload,
+                              size_t payload_count, bool *ret_moved)
 {
-    const float *values = (const float *)(const void *)event->payload;
-    for (size_t i = 0; i < event->payload_count / sizeof *values; i++) {
+    const float *values = (const float *)(const void *)payload;
+    for (size_t i = 0; i < payload_count / sizeof *values; i++) {
         if (!isfinite(values[i])) {
             return "a first value is not finite";
         }
@@ -112,11 +153,11 @@ static const char *find_fault(struct pd_shard *shard, const struct pd_model *mod
     return NULL;
 }
 
-static void take_values(struct pd_shard *shard, struct pd_model *model, const Paramd__Init *init,
-                        const uint8_t *payload, struct pd_effects *effects)
+/* Whether any block took something: those that have their values do not. */
+static bool take_values(struct pd_shard *shard, const Paramd__Init *init, const uint8_t *payload)
 {
     const uint8_t *from = payload;
-    bool completed = false;
+    bool changed = false;
     for (size_t i = 0; i < init->n_tensor; i++) {
         struct pd_block *block = shard->entries[i].block;
         size_t bytes = block->elements * sizeof(float);
@@ -127,14 +168,34 @@ static void take_values(struct pd_shard *shard, struct pd_model *model, const Pa
             memcpy(block->parts + (size_t)(unsigned)init->part * block->stride, from, bytes);
             if (init->part == PARAMD__PART__WEIGHTS) {
                 pd_block_complete(block, init->n_step != 0 ? init->step[i] : 0);
-                completed = true;
             }
+            changed = true;
         }
         from += bytes;
     }
-    if (completed) {
-        pd_shard_tell_initialised(shard, model, effects);
+    return changed;
+}
+
+/* The record of the frame, to be logged when its values are taken. NULL if there is no room for it,
+ * which was answered. */
+static Paramd__RecordInit *make_record(struct pd_shard *shard, const struct pd_event *event,
+                                       const Paramd__Init *init, struct pd_effects *effects)
+{
+    Paramd__RecordInit *record = NULL;
+    if (pd_shard_record_room(shard, event, effects, event->header_count + event->payload_count)) {
+        record = pd_arena_take(effects->arena, sizeof *record);
     }
+    if (record == NULL) {
+        pd_reply_error(effects, init->request_id, PARAMD_RESOURCE_EXHAUSTED,
+                       "the log has no room for these values: send them again later");
+        return NULL;
+    }
+    paramd__record_init__init(record);
+    record->time_us = event->now_us;
+    record->model = init->model;
+    record->frame =
+        (ProtobufCBinaryData){event->header_count, (uint8_t *)(uintptr_t)event->header_bytes};
+    return record;
 }
 
 void pd_shard_init(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
@@ -157,7 +218,8 @@ void pd_shard_init(struct pd_shard *shard, const struct pd_event *event, struct 
         return;
     }
     bool moved = false;
-    const char *fault = find_fault(shard, model, init, event, &moved);
+    const char *fault =
+        find_fault(shard, model, init, event->payload, event->payload_count, &moved);
     if (fault != NULL) {
         pd_reply_error(effects, init->request_id, PARAMD_INVALID, fault);
         return;
@@ -166,6 +228,53 @@ void pd_shard_init(struct pd_shard *shard, const struct pd_event *event, struct 
         pd_reply_moved(shard, effects, init->request_id);
         return;
     }
-    take_values(shard, model, init, event->payload, effects);
+    Paramd__RecordInit *record = NULL;
+    if (shard->options.records && (record = make_record(shard, event, init, effects)) == NULL) {
+        return;
+    }
+    bool changed = take_values(shard, init, event->payload);
+    if (record != NULL) {
+        effects->wait = true; /* for the record of the first of its kind too */
+        if (changed) {
+            pd_shard_record_frame(shard, event, PD_RECORD_INIT, &record->base, effects);
+        }
+    }
+    pd_shard_tell_initialised(shard, model, effects);
     pd_reply_done(effects, init->request_id);
+}
+
+/* ---- replay ---- */
+
+enum paramd_status pd_replay_init(struct pd_replay *replay, const Paramd__RecordInit *record)
+{
+    const Paramd__Init *init = (const Paramd__Init *)pd_decode(
+        &paramd__init__descriptor, replay->arena, record->frame.data, record->frame.len);
+    bool moved = false;
+    if (init == NULL || init->model != replay->model->number ||
+        init->attempt != replay->model->attempt ||
+        !shape_right(replay->model, init, replay->payload_count)) {
+        return pd_replay_refuse(replay, "an INIT whose frame does not fit the model");
+    }
+    if (find_fault(replay->shard, replay->model, init, replay->payload, replay->payload_count,
+                   &moved) != NULL ||
+        moved) {
+        return pd_replay_refuse(replay, "an INIT that this shard cannot have taken");
+    }
+    (void)take_values(replay->shard, init, replay->payload);
+    return PARAMD_OK;
+}
+
+enum paramd_status pd_replay_initialised(struct pd_replay *replay,
+                                         const Paramd__RecordInitialised *record)
+{
+    struct pd_model *model = replay->model;
+    if (record->from < model->next_start || record->to <= record->from ||
+        record->to > model->block_count) {
+        return pd_replay_refuse(replay, "first values of blocks that the model does not have");
+    }
+    for (uint32_t i = record->from; i < record->to; i++) {
+        (void)initialise_block(&model->blocks[i]);
+    }
+    model->next_start = record->to;
+    return PARAMD_OK;
 }

@@ -65,6 +65,7 @@ struct pd_model {
     struct pd_session_key initialiser;
     bool ready;
     bool dropped;
+    bool logged; /* its pushes are recorded, and acknowledged when that is durable */
     const struct pd_definition *definition; /* control's; not to be touched once dropped */
 
     struct pd_group *groups;
@@ -128,6 +129,9 @@ void pd_block_complete(struct pd_block *block, uint64_t step);
  * grows. */
 enum paramd_status pd_block_apply(struct pd_block *block, const struct pd_optim_push *push)
     __attribute__((warn_unused_result));
+
+/* XXH3_64 over all that a block is: its place, version, step, carry, values and moments. */
+uint64_t pd_block_hash(const struct pd_block *block);
 
 /* All values are dropped: a new attempt to initialise begins. */
 void pd_model_restart(struct pd_model *model, const struct pd_message *message);

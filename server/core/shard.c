@@ -1,5 +1,5 @@
 /* The shard's step function: which event goes where. A push goes on in push.c, values in pull.c,
- * sessions and what control says in attach.c, first values in init.c. */
+ * sessions and what control says in attach.c, first values in init.c, records in shard_record.c. */
 #include "server/core/shard.h"
 
 #include <stdlib.h>
@@ -382,7 +382,7 @@ static void passed(struct pd_shard *shard, const struct pd_event *event, struct 
 {
     uint64_t shorter_us = at_most(shard->options.lease_us, shard->options.retention_us);
     uint64_t seen_every_us = at_most(SEEN_EVERY_US, shorter_us / 4);
-    bool more = pd_shard_initialise_step(shard, effects);
+    bool more = pd_shard_initialise_step(shard, event, effects);
     more = free_step(shard, effects) || more;
     if (event->now_us - shard->seen_us >= seen_every_us) {
         tell_seen(shard, event->now_us, effects);

@@ -17,6 +17,7 @@
 #include "server/core/memory.h"
 #include "server/core/message.h"
 #include "server/core/model.h"
+#include "server/core/record.h"
 
 struct pd_shard_options {
     uint32_t shard;
@@ -27,6 +28,7 @@ struct pd_shard_options {
     uint64_t retention_us;
     struct pd_memory memory;
     const char *version; /* static */
+    bool records;        /* somebody keeps them: effects ask for what is to be logged */
 };
 
 struct pd_shard;
@@ -81,6 +83,13 @@ struct pd_event {
     size_t header_count;
     const uint8_t *payload; /* 64-byte aligned */
     size_t payload_count;
+    bool payload_summed; /* it came with its sum */
+    uint64_t payload_sum;
+
+    /* Where records are wanted: bytes of headers and payloads that the log takes now. A request
+     * that may need more is refused whole. What cannot be refused (RESTART_INIT, READY, SET_HYPERS,
+     * SESSION_ENDED, DROP) is recorded all the same: 16 KiB beyond the room are enough for one. */
+    uint64_t log_room;
 
     struct pd_message *message;    /* MESSAGE: consumed */
     struct pd_blocks_frame *frame; /* SENT */
@@ -99,7 +108,11 @@ struct pd_reply {
     const ProtobufCMessage *header; /* in the arena */
 };
 
-enum { PD_REPLIES_MAX = 2 };
+enum {
+    PD_REPLIES_MAX = 2,
+    PD_RECORDS_MAX = 4, /* of one event */
+    PD_REPLAY_ARENA_BYTES = PD_DECODED_BYTES_MAX + 4 * PD_RECORD_HEADER_BYTES_MAX
+};
 
 /* What must be done. Filled by pd_shard_step; the host gives it empty. */
 struct pd_effects {
@@ -108,11 +121,15 @@ struct pd_effects {
     const char *reason;                      /* of PD_VERDICT_CLOSE: static text for the log */
     struct pd_reply replies[PD_REPLIES_MAX]; /* for `peer` of the event, in order */
     unsigned reply_count;
-    struct pd_blocks_frame frame; /* of PD_EVENT_SEND; bytes and header NULL: none now */
-    bool stalled;                 /* of PD_EVENT_SEND: there is one, but no room to make it */
-    bool room;                    /* held requests and stalled answers may be tried again */
-    struct pd_link to_control;    /* messages, to be sent */
-    uint64_t wake_us;             /* of PD_EVENT_TIME: be back by then */
+    struct pd_blocks_frame frame;    /* of PD_EVENT_SEND; bytes and header NULL: none now */
+    bool stalled;                    /* of PD_EVENT_SEND: there is one, but no room to make it */
+    bool room;                       /* held requests and stalled answers may be tried again */
+    struct pd_link to_control;       /* messages, to be sent */
+    const struct pd_record *records; /* to be logged, in order; they live until the next event */
+    unsigned record_count;
+    bool wait; /* replies, messages and the values of a PUSH_PULL go out when all that was to be
+                  logged up to here is durable */
+    uint64_t wake_us; /* of PD_EVENT_TIME: be back by then */
 };
 
 enum paramd_status pd_shard_create(const struct pd_shard_options *options,
@@ -125,6 +142,27 @@ void pd_peer_init(struct pd_peer *peer, struct pd_conn_id id);
 /* One event in, effects out. Never blocks, never calls back. */
 void pd_shard_step(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
+
+/* What control knows of models: their definitions, by number. NULL: it does not know it any more.
+ */
+struct pd_definitions {
+    const struct pd_definition *(*find)(void *context, uint64_t model);
+    void *context;
+};
+
+/* Does what a record says, to a shard without connections, whose place among the shards is that of
+ * the one that wrote it. Records of models that control does not know are passed over. The arena,
+ * whose quota is PD_REPLAY_ARENA_BYTES, is reset first. PARAMD_OK; PARAMD_RESOURCE_EXHAUSTED;
+ * PARAMD_INVALID (it does not fit), PARAMD_UNSUPPORTED (another kind) with static text in ret_text:
+ * the shard is then half-way through the record and good for nothing but pd_shard_destroy. */
+enum paramd_status pd_shard_replay(struct pd_shard *shard, const struct pd_logged *record,
+                                   const struct pd_definitions *definitions, struct pd_arena *arena,
+                                   const char **ret_text) __attribute__((warn_unused_result));
+
+/* A sum (XXH3_64) over all of a model on this shard that replay must bring back: values, moments,
+ * versions, steps, carries, push ids and what was refused, sessions, hyper-parameters. 0: there is
+ * no such model. Reads all its memory. */
+uint64_t pd_shard_hash(struct pd_shard *shard, uint64_t model);
 
 /* Whether the connection has this session in this model; other_nonce: and under another nonce. The
  * host closes such a connection when a newer one replaces it. */

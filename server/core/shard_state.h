@@ -17,6 +17,7 @@ struct pd_entry {
     struct pd_block *block; /* NULL: another shard's */
     uint32_t slot;
     uint32_t elements;
+    enum pd_record_result result;
     size_t offset; /* of its values in the payload */
 };
 
@@ -54,6 +55,13 @@ struct pd_shard {
     size_t definition_bytes; /* of CREATEs that have not come whole yet, or are not answered */
     uint64_t copied;         /* blocks that had to be copied for a reader */
     struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */
+
+    /* Of the event in hand. What cannot be refused is recorded without taking memory. */
+    struct pd_record records[PD_RECORDS_MAX];
+    Paramd__RecordTold told;
+    uint8_t told_session[PD_SESSION_BYTES];
+    struct pd_group_hypers told_hypers;
+    Paramd__GroupHypers *told_group;
 };
 
 /* ---- answers ---- */
@@ -69,6 +77,25 @@ void pd_close(struct pd_effects *effects, enum paramd_status status, const char 
 /* A message to control; NULL (no memory) is answered with RESOURCE_EXHAUSTED by the caller. */
 struct pd_message *pd_tell(struct pd_shard *shard, struct pd_effects *effects,
                            enum pd_message_kind kind);
+
+/* ---- records (shard_record.c) ---- */
+
+/* Whether the log has room for a record with so many bytes beside its own header, and the effects
+ * for one more; true where none are wanted. */
+bool pd_shard_record_room(const struct pd_shard *shard, const struct pd_event *event,
+                          const struct pd_effects *effects, size_t bytes);
+/* To be logged, and to be waited for. The header lives until the next event. */
+void pd_shard_record(struct pd_shard *shard, enum pd_record_kind kind,
+                     const ProtobufCMessage *header, struct pd_effects *effects);
+/* With the event's payload. */
+void pd_shard_record_frame(struct pd_shard *shard, const struct pd_event *event,
+                           enum pd_record_kind kind, const ProtobufCMessage *header,
+                           struct pd_effects *effects);
+/* What the event's message told; nothing where no records are wanted. MODEL and SET_HYPERS take
+ * groups. */
+void pd_shard_record_told(struct pd_shard *shard, const struct pd_event *event,
+                          enum pd_record_kind kind, Paramd__GroupHypers **groups,
+                          size_t group_count, struct pd_effects *effects);
 
 /* ---- between the files ---- */
 
@@ -91,13 +118,24 @@ void pd_shard_create_request(struct pd_shard *shard, const struct pd_event *even
 void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
                       struct pd_effects *effects);
 void pd_session_detach(struct pd_shard *shard, struct pd_session *session);
+/* PARAMD_OK or PARAMD_RESOURCE_EXHAUSTED. The message is CREATE_MODEL. */
+enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_message *message)
+    __attribute__((warn_unused_result));
+void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model);
+/* NULL if there is none with these bits. */
+struct pd_session *pd_session_find(struct pd_model *model, const uint8_t bits[PD_SESSION_BYTES]);
+/* Finds or makes the session, which has this nonce from now on; NULL without memory. */
+struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
+                                   const struct pd_session_key *key);
+void pd_session_end(struct pd_model *model, struct pd_session *session);
 void pd_model_release(struct pd_shard *shard, struct pd_model *model);
 
 /* init.c */
 void pd_shard_init(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
 /* Goes on with the server's own initialisers; true if there is more to do. */
-bool pd_shard_initialise_step(struct pd_shard *shard, struct pd_effects *effects);
+bool pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
+                              struct pd_effects *effects);
 void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
                                struct pd_effects *effects);
 
@@ -121,5 +159,32 @@ void pd_shard_send(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
 void pd_shard_sent(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
+
+/* ---- replay ---- */
+
+/* A record that is done again: decoded, and its model found. */
+struct pd_replay {
+    struct pd_shard *shard;
+    struct pd_model *model;
+    struct pd_arena *arena;
+    const uint8_t *payload;
+    size_t payload_count;
+    const char *text; /* why it was refused */
+};
+
+/* PARAMD_INVALID, with static text. */
+enum paramd_status pd_replay_refuse(struct pd_replay *replay, const char *text)
+    __attribute__((warn_unused_result));
+/* The session that a record names; NULL if there is none. */
+struct pd_session *pd_replay_session(const struct pd_replay *replay, ProtobufCBinaryData bits);
+enum paramd_status pd_replay_push(struct pd_replay *replay, const Paramd__RecordPush *record)
+    __attribute__((warn_unused_result));
+enum paramd_status pd_replay_skip(struct pd_replay *replay, const Paramd__RecordSkip *record)
+    __attribute__((warn_unused_result));
+enum paramd_status pd_replay_init(struct pd_replay *replay, const Paramd__RecordInit *record)
+    __attribute__((warn_unused_result));
+enum paramd_status pd_replay_initialised(struct pd_replay *replay,
+                                         const Paramd__RecordInitialised *record)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -1,0 +1,69 @@
+/* A shard under random traffic that a seed decides, with the test in the places of host and
+ * control. What the shard asks to be logged is kept as bytes, as a log would. */
+#ifndef PARAMD_TESTS_UNIT_CORE_TRAFFIC_H
+#define PARAMD_TESTS_UNIT_CORE_TRAFFIC_H
+
+#include "server/core/shard_state.h"
+
+enum {
+    TRAFFIC_MODELS = 2,
+    TRAFFIC_SESSIONS = 3,
+    TRAFFIC_RECORDS_MAX = 4096,
+    TRAFFIC_MADE_MAX = 64
+};
+
+struct written_record {
+    struct pd_logged logged;
+    uint8_t *header;
+    uint8_t *payload;
+    bool cut;      /* the event ends here */
+    uint64_t hash; /* of the state after it, if cut */
+};
+
+/* A model that was made, maybe dropped since. */
+struct made_model {
+    struct pd_definition *definition;
+    struct pd_hyper hypers[2]; /* of its groups, as control has them */
+    uint64_t number;
+    uint64_t attempt;
+    bool alive;
+    bool initialised; /* the shard said so */
+    bool ready;
+};
+
+struct traffic {
+    uint64_t random;
+    uint64_t seed;
+    Paramd__AckLevel level;
+    struct pd_shard_options options;
+    struct pd_shard *shard;
+    struct pd_arena arena;
+    struct pd_effects effects;
+    struct pd_peer peers[TRAFFIC_SESSIONS];
+    struct pd_session_key keys[TRAFFIC_SESSIONS];
+    struct made_model made[TRAFFIC_MADE_MAX];
+    uint32_t made_count;
+    uint64_t now_us;
+    uint64_t request_id;
+    struct written_record records[TRAFFIC_RECORDS_MAX];
+    uint32_t record_count;
+    uint64_t hash; /* after the last event */
+    uint64_t kinds[PD_RECORD_DROP + 1];
+    uint64_t results[PD_RESULT_END];
+    uint64_t refused_for_room;
+    uint64_t unchanged; /* requests at `logged` that left no record, and changed nothing */
+};
+
+/* So many events; all models at this ack level. */
+void traffic_run(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level, unsigned events);
+void traffic_finish(struct traffic *traffic);
+
+/* The next number of a stream. */
+uint64_t traffic_random(uint64_t *state);
+
+struct pd_definitions traffic_definitions(struct traffic *traffic);
+struct pd_shard *traffic_shard(const struct traffic *traffic);
+/* Over all models that were made. */
+uint64_t traffic_hash(const struct traffic *traffic, struct pd_shard *shard);
+
+#endif
