@@ -108,7 +108,8 @@ static struct pd_logged hurt(const struct pd_logged *logged, uint64_t *random, u
     for (uint64_t i = 0; how > 2 && copy.header_count > 0 && i <= how % 3; i++) {
         uint64_t place = traffic_random(random) % copy.header_count;
         uint64_t change = traffic_random(random);
-        header[place] = how < 6 ? header[place] ^ (uint8_t)(1U << change % 8) : (uint8_t)change;
+        unsigned flipped = header[place] ^ 1U << change % 8;
+        header[place] = (uint8_t)(how < 6 ? flipped : change);
     }
     copy.header = *ret_header = header;
     copy.payload = *ret_payload = payload;
