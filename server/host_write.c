@@ -9,7 +9,8 @@
 
 enum {
     OUT_HARD_BYTES = 64 * 1024 * 1024, /* who lets that much wait is closed */
-    OUT_KEPT_BYTES = 64 * 1024
+    OUT_KEPT_BYTES = 64 * 1024,
+    CACHE_LINE_BYTES = 64
 };
 
 bool pd_host_out_empty(const struct pd_host_conn *conn)
@@ -101,6 +102,16 @@ static bool head_reserve(struct pd_host_conn *conn, size_t bytes)
     return true;
 }
 
+/* Reads the body once, since it is about to be copied into a socket: plain loads run far ahead of
+ * memory, which the kernel's copy does not. */
+static void fetch_body(const struct pd_blocks_frame *frame)
+{
+    const volatile uint8_t *body = pd_blocks_body(frame);
+    for (size_t i = 0; i < frame->bytes; i += CACHE_LINE_BYTES) {
+        (void)body[i];
+    }
+}
+
 static void begin_frame(struct pd_host *host, struct pd_host_conn *conn,
                         const struct pd_blocks_frame *frame)
 {
@@ -111,6 +122,7 @@ static void begin_frame(struct pd_host *host, struct pd_host_conn *conn,
     if (bytes == 0 || !head_reserve(conn, bytes)) {
         pd_host_finish(host, conn, "no memory for a frame of values");
     } else {
+        fetch_body(frame);
         if (wants_sum(host, conn)) {
             struct pd_span body = {(uint8_t *)(uintptr_t)pd_blocks_body(frame), frame->bytes};
             flags = PD_FRAME_PAYLOAD_SUM;
