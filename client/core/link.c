@@ -445,7 +445,8 @@ size_t pd_client_read_target(struct pd_client *client, unsigned index, struct pd
         }
     }
     if (count < max) {
-        size_t bytes = rest >= PD_LARGE_PAYLOAD ? PD_SCRATCH_BEHIND_PAYLOAD : PD_SCRATCH_BYTES;
+        size_t bytes = rest >= PD_LARGE_PAYLOAD || link->after_bulk ? PD_SCRATCH_BEHIND_PAYLOAD
+                                                                    : PD_SCRATCH_BYTES;
         ret_spans[count++] = (struct pd_span){link->scratch, bytes};
     }
     return count;
@@ -471,6 +472,7 @@ static bool advance(struct pd_link *link)
                 link->state == PD_LINK_IDLE) {
                 return false;
             }
+            link->after_bulk = link->reader.payload_bytes >= PD_LARGE_PAYLOAD;
             link->message = NULL;
             link->answered = NULL;
             link->placed_count = 0;

@@ -239,6 +239,7 @@ struct pd_link {
     struct pd_request *waiting;
     unsigned waiting_count;
     struct pd_frame_reader reader;
+    bool after_bulk; /* the last frame was large: the next one may be, and is not to be copied */
     struct pd_arena arena; /* the header being answered */
     ProtobufCMessage *message;
     struct pd_request *answered; /* the request that message answers */

@@ -30,7 +30,9 @@ enum {
      * that what comes in the other direction is read in between. */
     TURN_READ_BYTES = 2 * 1024 * 1024,
     TURN_WRITE_BYTES = 256 * 1024,
-    CACHE_LINE_BYTES = 64
+    CACHE_LINE_BYTES = 64,
+    LOW_WATER_MIN = 32 * 1024,
+    LOW_WATER_MAX = 256 * 1024
 };
 
 enum stream_state { RESOLVING, CONNECTING, ASKING, OPEN };
@@ -45,6 +47,7 @@ struct stream {
     bool write_blocked;
     bool is_shared; /* shared moves the bytes, not the socket */
     int events;
+    int low_water; /* SO_RCVLOWAT as it was set last */
     int fd;
     struct pd_shared shared;
     uv_getaddrinfo_t request;
@@ -214,6 +217,23 @@ static ssize_t move_out(struct stream *stream, const struct pd_span *spans, size
     return bytes < 0 ? -errno : bytes;
 }
 
+/* The socket counts as readable once so much is there, but never waits for more than is still
+ * missing of the frame. Without it a polling loop reads a block in many small pieces. */
+static void set_low_water(struct stream *stream)
+{
+    struct pd_span spans[SPANS_MAX];
+    size_t count = pd_client_read_target(stream->transport->core, stream->link, spans, SPANS_MAX);
+    int bytes = 0;
+    for (size_t i = 0; i + 1 < count; i++) { /* the last one is for what comes behind the frame */
+        bytes += (int)spans[i].bytes;
+    }
+    bytes = bytes < LOW_WATER_MIN ? 1 : bytes > LOW_WATER_MAX ? LOW_WATER_MAX : bytes;
+    if (bytes != stream->low_water) {
+        stream->low_water = bytes;
+        (void)setsockopt(stream->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
+    }
+}
+
 /* False: the stream is closed. */
 static bool stream_read(struct stream *stream)
 {
@@ -231,6 +251,9 @@ static bool stream_read(struct stream *stream)
             pd_client_received(stream->transport->core, stream->link, (size_t)bytes,
                                pd_transport_now_us());
             total += (size_t)bytes;
+            if (last && !stream->is_shared) {
+                set_low_water(stream);
+            }
         } else if (bytes == 0) {
             stream_failed(stream, "lost the connection to", "the daemon closed it");
             return false;
