@@ -24,7 +24,8 @@ enum paramd_status pd_control_create(const struct pd_control_options *options,
         return PARAMD_NO_MEMORY;
     }
     control->options = *options;
-    control->next_number = options->start_us;
+    control->next_number = options->records ? 0 : options->start_us;
+    control->generation = control->next_number;
     control->next_ask = 1;
     pd_arena_init(&control->arena, PD_DEFINITION_DECODED_MAX);
     *ret_control = control;
@@ -140,6 +141,16 @@ void pd_control_note(struct pd_control_effects *effects, enum pd_note_level leve
 
 /* ---- questions ---- */
 
+/* False without memory. */
+static bool copy_array(const void *array, size_t bytes, void **ret_copy)
+{
+    *ret_copy = bytes > 0 ? malloc(bytes) : NULL;
+    if (*ret_copy != NULL) {
+        memcpy(*ret_copy, array, bytes);
+    }
+    return bytes == 0 || *ret_copy != NULL;
+}
+
 /* A copy of `like` for one shard; what it points to is copied or shared as message.h says. */
 static struct pd_message *copy_for(const struct pd_message *like, uint32_t shard)
 {
@@ -152,22 +163,23 @@ static struct pd_message *copy_for(const struct pd_message *like, uint32_t shard
     message->link = link;
     message->shard = shard;
     message->hypers = NULL;
+    message->sessions = NULL;
     message->count = NULL;
     pd_link_init(&message->link);
-    if (like->hyper_count > 0) {
-        message->hypers = malloc(like->hyper_count * sizeof *like->hypers);
-        if (message->hypers == NULL) {
-            pd_message_destroy(message);
-            return NULL;
-        }
-        memcpy(message->hypers, like->hypers, like->hyper_count * sizeof *like->hypers);
-    }
-    if (like->count != NULL) {
+    void *hypers;
+    void *sessions = NULL;
+    bool copied =
+        copy_array(like->hypers, like->hyper_count * sizeof *like->hypers, &hypers) &&
+        copy_array(like->sessions, like->session_count * sizeof *like->sessions, &sessions);
+    message->hypers = hypers;
+    message->sessions = sessions;
+    if (copied && like->count != NULL) {
         message->count = pd_count_create(like->count->first_tensor, like->count->tensor_count);
-        if (message->count == NULL) {
-            pd_message_destroy(message);
-            return NULL;
-        }
+        copied = message->count != NULL;
+    }
+    if (!copied) {
+        pd_message_destroy(message);
+        return NULL;
     }
     return message;
 }
@@ -240,6 +252,22 @@ struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const stru
     return ask;
 }
 
+struct pd_control_ask *pd_control_decide(struct pd_control *control, enum pd_record_kind kind,
+                                         const Paramd__RecordDecided *decided,
+                                         const struct pd_message *like,
+                                         const struct pd_control_request *request,
+                                         struct pd_control_effects *effects)
+{
+    if (!pd_control_log(control, kind, &decided->base, NULL, 0, effects)) {
+        return NULL;
+    }
+    struct pd_control_ask *ask = pd_control_ask_all(control, like, request, effects);
+    if (ask == NULL) {
+        pd_control_unlog(control, effects);
+    }
+    return ask;
+}
+
 struct pd_control_model *pd_control_find(struct pd_control *control, const char *name)
 {
     struct pd_control_model *model = NULL;
@@ -260,6 +288,8 @@ struct pd_control_model *pd_control_find_number(struct pd_control *control, uint
  * allocated for its shard to know. */
 static void give_back(struct pd_message *request, struct pd_control_effects *effects)
 {
+    free(request->bytes);
+    request->bytes = NULL;
     request->kind = PD_MESSAGE_ANSWERED;
     request->shard = request->conn.shard;
     pd_list_push(&effects->messages, &request->link);
@@ -288,7 +318,11 @@ static void answered(struct pd_control *control, const struct pd_message *messag
     HASH_DELETE(by_number, control->asks, ask);
     switch (ask->kind) {
     case PD_MESSAGE_CREATE_MODEL:
-        pd_control_created(control, ask, effects);
+        if (ask->request != NULL) {
+            pd_control_created(control, ask, effects);
+        } else {
+            pd_control_restored(control, ask, effects);
+        }
         break;
     case PD_MESSAGE_RESTART_INIT:
         pd_control_restarted(control, ask, effects);
@@ -355,9 +389,7 @@ static void request(struct pd_control *control, struct pd_message *message,
     control->in_hand = message;
     dispatch(control, message, effects);
     free(message->header);
-    free(message->bytes);
     message->header = NULL;
-    message->bytes = NULL;
     if (control->in_hand != NULL) {
         give_back(message, effects);
         control->in_hand = NULL;

@@ -7,9 +7,11 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "proto/definition.h"
 #include "server/core/message.h"
 
 struct pd_control;
+struct pd_logged;
 
 struct pd_control_options {
     uint32_t shards;
@@ -34,8 +36,22 @@ struct pd_note {
     char text[512];
 };
 
-/* What must be done: filled by pd_control_step, emptied by the caller. */
+/* For control's log. Freed by who takes it out of the list. */
+struct pd_control_record {
+    struct pd_link link;
+    unsigned kind; /* enum pd_record_kind */
+    size_t header_count;
+    size_t payload_count;
+    uint8_t bytes[]; /* header, payload */
+};
+
+/* What must be done: filled by pd_control_step, emptied by the caller. Messages leave in order, and
+ * only when all records that came out with them or before are durable: so no shard and no client
+ * ever knows of a decision that a crash could undo. */
 struct pd_control_effects {
+    uint64_t log_room;       /* given, with options.records: bytes of headers and payloads that
+                                the log takes now */
+    struct pd_link records;  /* pd_control_record */
     struct pd_link messages; /* pd_message, each for its `shard` */
     struct pd_link notes;    /* pd_note, to be logged and freed */
 };
@@ -49,5 +65,29 @@ void pd_control_destroy(struct pd_control *control);
  * every second. */
 void pd_control_step(struct pd_control *control, struct pd_message *message, uint64_t now_us,
                      struct pd_control_effects *effects);
+
+/* ---- recovery: replay of the whole log, then recovered, then the first step ---- */
+
+/* One record of the log, in order. PARAMD_CORRUPT and a sentence if it does not fit what came
+ * before, or PARAMD_NO_MEMORY; the control is then of no use. */
+enum paramd_status pd_control_replay(struct pd_control *control, const struct pd_logged *logged,
+                                     char error[PD_ERROR_TEXT_BYTES])
+    __attribute__((warn_unused_result));
+
+/* The definition of a model that exists, for a shard that replays its own log: it lives until all
+ * shards took DROP_MODEL. NULL: what a log says of this number is to be passed over. Any thread may
+ * ask while recovery lasts. */
+const struct pd_definition *pd_control_definition(const struct pd_control *control, uint64_t model);
+
+/* With options.records, once at every start, when the shards have replayed their logs: a new epoch
+ * begins. The effects tell the shards what exists; what of it they have already they keep. clean:
+ * all logs ended with a drain, so that nothing that anybody has seen was lost, and generations
+ * stay. PARAMD_NO_MEMORY, or PARAMD_RESOURCE_EXHAUSTED if the log has no room. */
+enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, uint64_t now_us,
+                                        struct pd_control_effects *effects)
+    __attribute__((warn_unused_result));
+
+/* Of the last start in the log; 0: none. */
+uint64_t pd_control_epoch(const struct pd_control *control);
 
 #endif

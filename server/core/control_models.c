@@ -62,7 +62,7 @@ Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
     Paramd__GroupHypers **list = pd_arena_take(&control->arena, groups * sizeof *list);
     size_t count = 0;
     for (size_t i = 0; i < groups && list != NULL; i++) {
-        if (changed_only && !model->groups[i].changed) {
+        if (changed_only && model->groups[i].set == 0) {
             continue;
         }
         const struct pd_group_def *def = &model->definition->groups[i];
@@ -101,29 +101,27 @@ static void answer_created(struct pd_control *control, const struct pd_control_m
     pd_control_answer(effects, conn, PD_KIND_CREATED, &message.base);
 }
 
-/* Reads the definition and the groups of a CREATE; NULL after it was answered. */
-static struct pd_control_model *read_model(struct pd_control *control,
-                                           const struct pd_control_request *request,
-                                           struct pd_control_effects *effects)
+enum paramd_status pd_control_model_read(struct pd_control *control, const char *name,
+                                         const uint8_t *bytes, size_t count,
+                                         struct pd_control_model **ret_model,
+                                         char error[PD_ERROR_TEXT_BYTES])
 {
-    const Paramd__Create *create = (const Paramd__Create *)request->header;
-    char error[PD_ERROR_TEXT_BYTES] = "no memory for the definition";
     enum paramd_status status = PARAMD_NO_MEMORY;
+    (void)snprintf(error, PD_ERROR_TEXT_BYTES, "no memory for the definition");
     const Paramd__Definition *definition = (const Paramd__Definition *)pd_decode(
-        &paramd__definition__descriptor, &control->arena, request->message->bytes,
-        request->message->byte_count);
+        &paramd__definition__descriptor, &control->arena, bytes, count);
     struct pd_control_model *model = calloc(1, sizeof *model);
     if (definition == NULL) {
         status = PARAMD_INVALID;
-        (void)snprintf(error, sizeof error,
+        (void)snprintf(error, PD_ERROR_TEXT_BYTES,
                        "the definition is not a protobuf message of this schema, or too large");
     } else if (model != NULL) {
-        status = pd_definition_create(create->model, definition, &model->definition, error);
+        status = pd_definition_create(name, definition, &model->definition, error);
     }
     if (status == PARAMD_OK && model->definition->ack_level == PARAMD__ACK_LEVEL__LOGGED &&
         !control->options.records) {
         status = PARAMD_UNSUPPORTED;
-        (void)snprintf(error, sizeof error,
+        (void)snprintf(error, PD_ERROR_TEXT_BYTES,
                        "ack level \"logged\" needs a data directory, which this daemon does not "
                        "have: ask for \"applied\"");
     }
@@ -134,13 +132,12 @@ static struct pd_control_model *read_model(struct pd_control *control,
     for (size_t i = 0; status == PARAMD_OK && i < model->definition->group_count; i++) {
         status = read_group(&model->definition->groups[i], &model->groups[i], error);
     }
-    if (status == PARAMD_OK) {
-        return model;
+    if (status != PARAMD_OK) {
+        pd_control_model_destroy(model);
+        return status;
     }
-    pd_control_model_destroy(model);
-    pd_control_error(effects, request->conn, request->request_id,
-                     status == PARAMD_NO_MEMORY ? PARAMD_RESOURCE_EXHAUSTED : status, "%s", error);
-    return NULL;
+    *ret_model = model;
+    return PARAMD_OK;
 }
 
 /* Names the first difference from the definition as first created; true if there is none. */
@@ -180,9 +177,11 @@ static void restart(struct pd_control *control, struct pd_control_model *model,
                               .model = model->number,
                               .attempt = model->attempt + 1,
                               .session = *asker};
-    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
+    Paramd__RecordDecided decided = pd_control_decided(control, model->number, asker);
+    decided.attempt = like.attempt;
+    if (pd_control_decide(control, PD_RECORD_ATTEMPT, &decided, &like, request, effects) == NULL) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "no memory for this request: send it again later");
+                         "no memory, or no room in the log, for this request: send it again later");
         return;
     }
     model->attempt++;
@@ -210,15 +209,29 @@ void pd_control_restarted(struct pd_control *control, struct pd_control_ask *ask
     answer_created(control, model, ask->conn, ask->request_id, true, false, effects);
 }
 
+bool pd_control_being_made(const struct pd_control_model *model,
+                           const struct pd_control_request *request,
+                           struct pd_control_effects *effects)
+{
+    if (model->state != PD_MODEL_CREATING && model->state != PD_MODEL_FAILED) {
+        return false;
+    }
+    pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
+                     "the model is being made: ask again in a moment");
+    return true;
+}
+
 /* CREATE of a model that is there. */
 static void join(struct pd_control *control, struct pd_control_model *model,
                  const struct pd_control_request *request, const struct pd_session_key *asker,
                  struct pd_control_effects *effects)
 {
-    if (model->state == PD_MODEL_CREATING || model->state == PD_MODEL_FAILED ||
-        model->state == PD_MODEL_RESTARTING) {
+    if (pd_control_being_made(model, request, effects)) {
+        return;
+    }
+    if (model->state == PD_MODEL_RESTARTING) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
-                         "the model is being made: ask again in a moment");
+                         "another attempt to initialise begins: ask again in a moment");
         return;
     }
     bool initialiser =
@@ -233,9 +246,7 @@ static void join(struct pd_control *control, struct pd_control_model *model,
     answer_created(control, model, request->conn, request->request_id, initialiser, false, effects);
 }
 
-/* Why the model may not be made, said in an answer; true if it may. */
-static bool admit(struct pd_control *control, struct pd_control_model *model,
-                  const struct pd_control_request *request, struct pd_control_effects *effects)
+uint64_t pd_control_model_bytes(const struct pd_control_model *model)
 {
     const struct pd_definition *definition = model->definition;
     unsigned moments[PD_GROUPS_MAX];
@@ -243,7 +254,15 @@ static bool admit(struct pd_control *control, struct pd_control_model *model,
         moments[i] = pd_optimizer_moments(pd_optimizer_find(definition->groups[i].optimizer),
                                           &model->groups[i].hyper);
     }
-    model->bytes = pd_model_bytes(definition, moments);
+    return pd_model_bytes(definition, moments);
+}
+
+/* Why the model may not be made, said in an answer; true if it may. */
+static bool admit(struct pd_control *control, struct pd_control_model *model,
+                  const struct pd_control_request *request, struct pd_control_effects *effects)
+{
+    const struct pd_definition *definition = model->definition;
+    model->bytes = pd_control_model_bytes(model);
     uint64_t limit = control->options.memory_max;
     uint64_t free_bytes = limit > control->memory_bytes ? limit - control->memory_bytes : 0;
     if (model->bytes == UINT64_MAX || (limit != 0 && model->bytes > free_bytes)) {
@@ -272,8 +291,7 @@ static bool admit(struct pd_control *control, struct pd_control_model *model,
     return true;
 }
 
-/* Enters the model in both tables; false without memory. */
-static bool enter(struct pd_control *control, struct pd_control_model *model)
+bool pd_control_enter(struct pd_control *control, struct pd_control_model *model)
 {
     const char *name = model->definition->name;
     HASH_ADD_KEYPTR(by_name, control->models, name, strlen(name), model);
@@ -290,7 +308,7 @@ static bool enter(struct pd_control *control, struct pd_control_model *model)
     return true;
 }
 
-static void leave(struct pd_control *control, struct pd_control_model *model)
+void pd_control_leave(struct pd_control *control, struct pd_control_model *model)
 {
     HASH_DELETE(by_name, control->models, model);
     control->model_count--;
@@ -298,9 +316,15 @@ static void leave(struct pd_control *control, struct pd_control_model *model)
     pd_control_forget(control, model->number);
 }
 
-/* Asks all shards to make their part; false without memory. */
-static bool make(struct pd_control *control, struct pd_control_model *model,
-                 const struct pd_control_request *request, struct pd_control_effects *effects)
+void pd_control_remove(struct pd_control *control, struct pd_control_model *model)
+{
+    HASH_DELETE(by_number, control->numbers, model);
+    control->memory_bytes -= model->bytes;
+    pd_control_model_destroy(model);
+}
+
+bool pd_control_make(struct pd_control *control, const struct pd_control_model *model,
+                     const struct pd_control_request *request, struct pd_control_effects *effects)
 {
     size_t groups = model->definition->group_count;
     struct pd_hyper *hypers = malloc(groups * sizeof *hypers);
@@ -328,26 +352,32 @@ void pd_control_create_request(struct pd_control *control, const struct pd_contr
 {
     const Paramd__Create *create = (const Paramd__Create *)request->header;
     struct pd_session_key asker = {.nonce = create->nonce};
-    char difference[PD_ERROR_TEXT_BYTES];
+    char text[PD_ERROR_TEXT_BYTES];
     if (create->session.len != PD_SESSION_BYTES) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_INVALID,
                          "the session has %zu bytes: 16 are needed", create->session.len);
         return;
     }
     memcpy(asker.bits, create->session.data, PD_SESSION_BYTES);
-    struct pd_control_model *model = read_model(control, request, effects);
-    if (model == NULL) {
+    struct pd_control_model *model = NULL;
+    enum paramd_status status =
+        pd_control_model_read(control, create->model, request->message->bytes,
+                              request->message->byte_count, &model, text);
+    if (status != PARAMD_OK) {
+        pd_control_error(effects, request->conn, request->request_id,
+                         status == PARAMD_NO_MEMORY ? PARAMD_RESOURCE_EXHAUSTED : status, "%s",
+                         text);
         return;
     }
     struct pd_control_model *first = pd_control_find(control, create->model);
     if (first != NULL) {
-        if (same_model(first, model, difference)) {
+        if (same_model(first, model, text)) {
             join(control, first, request, &asker, effects);
         } else {
             pd_control_error(effects, request->conn, request->request_id, PARAMD_MISMATCH,
                              "model %.100s exists with another definition: %s; delete it first, or "
                              "take another name",
-                             create->model, difference);
+                             create->model, text);
         }
         pd_control_model_destroy(model);
         return;
@@ -357,20 +387,20 @@ void pd_control_create_request(struct pd_control *control, const struct pd_contr
         return;
     }
     model->number = control->next_number++;
-    model->generation = control->options.start_us;
+    model->generation = control->generation;
     model->attempt = 1;
     model->initialiser = asker;
     model->initialiser_seen_us = control->now_us;
-    bool entered = enter(control, model);
-    if (entered && make(control, model, request, effects)) {
+    bool entered = pd_control_enter(control, model);
+    if (entered && pd_control_make(control, model, request, effects)) {
         return;
     }
     if (entered) {
-        leave(control, model);
-        HASH_DELETE(by_number, control->numbers, model);
-        control->memory_bytes -= model->bytes;
+        pd_control_leave(control, model);
+        pd_control_remove(control, model);
+    } else {
+        pd_control_model_destroy(model);
     }
-    pd_control_model_destroy(model);
     pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                      "no memory for the bookkeeping of this model");
 }
@@ -381,11 +411,30 @@ static bool drop(struct pd_control *control, struct pd_control_model *model,
                  const struct pd_control_request *request, struct pd_control_effects *effects)
 {
     struct pd_message like = {.kind = PD_MESSAGE_DROP_MODEL, .model = model->number};
-    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
+    Paramd__RecordDecided decided = pd_control_decided(control, model->number, NULL);
+    /* One that could not be made is in no record. */
+    const struct pd_control_ask *ask = model->state == PD_MODEL_FAILED
+                                           ? pd_control_ask_all(control, &like, request, effects)
+                                           : pd_control_decide(control, PD_RECORD_MODEL_DELETED,
+                                                               &decided, &like, request, effects);
+    if (ask == NULL) {
         return false;
     }
-    leave(control, model);
+    pd_control_leave(control, model);
     return true;
+}
+
+/* The record that makes the model exist; the definition is still in the request. */
+static bool log_created(struct pd_control *control, const struct pd_control_model *model,
+                        const struct pd_message *request, struct pd_control_effects *effects)
+{
+    Paramd__RecordDecided decided = pd_control_decided(control, model->number, &model->initialiser);
+    decided.name = model->definition->name;
+    decided.generation = model->generation;
+    decided.attempt = model->attempt;
+    decided.groups = pd_control_hypers(control, model, false, &decided.n_groups);
+    return decided.groups != NULL && pd_control_log(control, PD_RECORD_MODEL_CREATED, &decided.base,
+                                                    request->bytes, request->byte_count, effects);
 }
 
 void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
@@ -397,11 +446,13 @@ void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
                          "the model was deleted");
         return;
     }
-    if (ask->status != PARAMD_OK) {
+    bool made = ask->status == PARAMD_OK;
+    if (!made || !log_created(control, model, ask->request, effects)) {
         model->state = PD_MODEL_FAILED;
         pd_control_error(effects, ask->conn, ask->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "the machine has no memory for the %llu bytes of model %.100s: lower "
-                         "--memory-max to what it has, or delete a model",
+                         made ? "the log has no room for the %llu bytes of model %.100s"
+                              : "the machine has no memory for the %llu bytes of model %.100s: "
+                                "lower --memory-max to what it has, or delete a model",
                          (unsigned long long)model->bytes, model->definition->name);
         (void)drop(control, model, NULL, effects);
         return;
@@ -429,6 +480,25 @@ static void tell_ready(struct pd_control *control, struct pd_control_model *mode
     model->ready_told = pd_control_tell_all(control, &like, effects);
 }
 
+static bool has_all_values(const struct pd_control *control, const struct pd_control_model *model)
+{
+    return model->state == PD_MODEL_INITIALISING &&
+           model->shards_initialised == control->options.shards;
+}
+
+/* Not without a record; pd_control_remind tries again. */
+static void make_ready(struct pd_control *control, struct pd_control_model *model,
+                       struct pd_control_effects *effects)
+{
+    Paramd__RecordDecided decided = pd_control_decided(control, model->number, NULL);
+    decided.attempt = model->attempt;
+    if (pd_control_log(control, PD_RECORD_MODEL_READY, &decided.base, NULL, 0, effects)) {
+        model->state = PD_MODEL_READY;
+        tell_ready(control, model, effects);
+        pd_control_note(effects, PD_NOTE_INFO, "model %s is ready", model->definition->name);
+    }
+}
+
 void pd_control_remind(struct pd_control *control, struct pd_control_effects *effects)
 {
     struct pd_control_model *model;
@@ -436,6 +506,8 @@ void pd_control_remind(struct pd_control *control, struct pd_control_effects *ef
     HASH_ITER(by_name, control->models, model, next) {
         if (model->state == PD_MODEL_READY && !model->ready_told) {
             tell_ready(control, model, effects);
+        } else if (has_all_values(control, model)) {
+            make_ready(control, model, effects);
         } else if (model->state == PD_MODEL_FAILED) {
             (void)drop(control, model, NULL, effects);
         }
@@ -446,13 +518,13 @@ void pd_control_initialised(struct pd_control *control, const struct pd_message 
                             struct pd_control_effects *effects)
 {
     struct pd_control_model *model = pd_control_find_number(control, message->model);
-    if (model == NULL || model->state == PD_MODEL_DELETED || message->attempt != model->attempt ||
-        ++model->shards_initialised < control->options.shards) {
+    if (model == NULL || message->attempt != model->attempt) {
         return;
     }
-    model->state = PD_MODEL_READY;
-    tell_ready(control, model, effects);
-    pd_control_note(effects, PD_NOTE_INFO, "model %s is ready", model->definition->name);
+    model->shards_initialised++;
+    if (has_all_values(control, model)) {
+        make_ready(control, model, effects);
+    }
 }
 
 /* ---- SET and DELETE ---- */
@@ -501,6 +573,9 @@ static struct pd_control_model *set_target(struct pd_control *control,
                          "no model is named \"%.100s\"", set->model);
         return NULL;
     }
+    if (pd_control_being_made(model, request, effects)) {
+        return NULL;
+    }
     if (set->n_hypers == 0 || set->n_hypers > PD_HYPERS_MAX) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_INVALID,
                          "a SET names %zu hyper-parameters: 1 to %d are allowed", set->n_hypers,
@@ -518,6 +593,37 @@ static struct pd_control_model *set_target(struct pd_control *control,
     return NULL;
 }
 
+void pd_control_group_set(struct pd_control_model *model, size_t place,
+                          const struct pd_hyper *hyper, uint64_t clock)
+{
+    struct pd_control_group *group = &model->groups[place];
+    group->hyper = *hyper;
+    group->set = ++model->sets;
+    if (clock != 0) {
+        group->clock = clock;
+    }
+}
+
+/* Tells the shards, with a record if it is not a repeated one; false without memory or room in the
+ * log. */
+static bool ask_set(struct pd_control *control, const struct pd_group_def *def,
+                    const struct pd_message *like, uint64_t clock, bool repeated,
+                    const struct pd_control_request *request, struct pd_control_effects *effects)
+{
+    if (repeated) {
+        return pd_control_ask_all(control, like, request, effects) != NULL;
+    }
+    struct pd_group_hypers hypers;
+    Paramd__GroupHypers *group = &hypers.message;
+    pd_group_hypers_fill(&hypers, def->name, pd_optimizer_find(def->optimizer), like->hypers);
+    Paramd__RecordDecided decided = pd_control_decided(control, like->model, NULL);
+    decided.set = like->set;
+    decided.clock = clock;
+    decided.groups = &group;
+    decided.n_groups = 1;
+    return pd_control_decide(control, PD_RECORD_SET, &decided, like, request, effects) != NULL;
+}
+
 void pd_control_set(struct pd_control *control, const struct pd_control_request *request,
                     struct pd_control_effects *effects)
 {
@@ -533,8 +639,9 @@ void pd_control_set(struct pd_control *control, const struct pd_control_request 
     if (!changed_hyper(request, set, def, group, &hyper, effects)) {
         return;
     }
-    bool repeat = set->clock == group->clock && same_hyper(&hyper, &group->hyper);
-    if (set->clock != 0 && set->clock <= group->clock && !repeat) {
+    bool repeated =
+        group->set != 0 && set->clock == group->clock && same_hyper(&hyper, &group->hyper);
+    if (set->clock != 0 && set->clock <= group->clock && !repeated) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_SUPERSEDED,
                          "group %.100s was set at clock %llu already, this SET is of clock %llu",
                          def->name, (unsigned long long)group->clock,
@@ -544,17 +651,16 @@ void pd_control_set(struct pd_control *control, const struct pd_control_request 
     struct pd_message like = {.kind = PD_MESSAGE_SET_HYPERS,
                               .model = model->number,
                               .group = place,
+                              .set = repeated ? group->set : model->sets + 1,
                               .hypers = &hyper,
                               .hyper_count = 1};
-    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
+    if (!ask_set(control, def, &like, set->clock, repeated, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "no memory for this request: send it again later");
+                         "no memory, or no room in the log, for this request: send it again later");
         return;
     }
-    group->hyper = hyper;
-    group->changed = true;
-    if (set->clock != 0) {
-        group->clock = set->clock;
+    if (!repeated) {
+        pd_control_group_set(model, place, &hyper, set->clock);
     }
     pd_control_note(effects, PD_NOTE_INFO, "model %s: hyper-parameters of group %s changed",
                     model->definition->name, def->name);
@@ -571,25 +677,20 @@ void pd_control_delete(struct pd_control *control, const struct pd_control_reque
                          model != NULL ? " and has that number" : "");
         return;
     }
-    if (model->state == PD_MODEL_CREATING) {
-        pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
-                         "the model is being made: ask again in a moment");
+    if (pd_control_being_made(model, request, effects)) {
         return;
     }
     pd_control_note(effects, PD_NOTE_INFO, "model %s deleted", model->definition->name);
     if (!drop(control, model, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "no memory for this request: send it again later");
+                         "no memory, or no room in the log, for this request: send it again later");
     }
 }
 
 void pd_control_freed(struct pd_control *control, const struct pd_message *message)
 {
     struct pd_control_model *model = pd_control_find_number(control, message->model);
-    if (model == NULL || ++model->shards_freed < control->options.shards) {
-        return;
+    if (model != NULL && ++model->shards_freed == control->options.shards) {
+        pd_control_remove(control, model);
     }
-    HASH_DELETE(by_number, control->numbers, model);
-    control->memory_bytes -= model->bytes;
-    pd_control_model_destroy(model);
 }

@@ -4,8 +4,8 @@
 
 #include "server/core/control_state.h"
 
-static struct pd_control_session *find(struct pd_control *control, uint64_t model,
-                                       const uint8_t *bits)
+struct pd_control_session *pd_control_session_find(struct pd_control *control, uint64_t model,
+                                                   const uint8_t *bits)
 {
     struct pd_control_session_id id = {.model = model};
     memcpy(id.bits, bits, PD_SESSION_BYTES);
@@ -21,11 +21,12 @@ static struct pd_control_session *find(struct pd_control *control, uint64_t mode
 static struct pd_control_session *find_asker(struct pd_control *control,
                                              const struct pd_message *message)
 {
-    struct pd_control_session *session = find(control, message->model, message->session.bits);
+    struct pd_control_session *session =
+        pd_control_session_find(control, message->model, message->session.bits);
     return session != NULL && session->nonce == message->session.nonce ? session : NULL;
 }
 
-static void drop(struct pd_control *control, struct pd_control_session *session)
+void pd_control_session_drop(struct pd_control *control, struct pd_control_session *session)
 {
     struct pd_control_model *model = pd_control_find_number(control, session->id.model);
     if (model != NULL) {
@@ -42,16 +43,19 @@ static bool lease_runs(const struct pd_control *control, const struct pd_control
 }
 
 /* Has all shards forget the session's push ids; who asked (NULL: nobody) is told when they have.
- * False without memory, and then nothing has happened. */
+ * False without memory or room in the log, and then nothing has happened. */
 static bool end(struct pd_control *control, struct pd_control_session *session,
-                const struct pd_control_request *request, struct pd_control_effects *effects)
+                Paramd__SessionEnd why, const struct pd_control_request *request,
+                struct pd_control_effects *effects)
 {
     struct pd_message like = {.kind = PD_MESSAGE_END_SESSION, .model = session->id.model};
     memcpy(like.session.bits, session->id.bits, PD_SESSION_BYTES);
-    if (pd_control_ask_all(control, &like, request, effects) == NULL) {
+    Paramd__RecordDecided decided = pd_control_decided(control, session->id.model, &like.session);
+    decided.end = why;
+    if (pd_control_decide(control, PD_RECORD_ENDED, &decided, &like, request, effects) == NULL) {
         return false;
     }
-    drop(control, session);
+    pd_control_session_drop(control, session);
     return true;
 }
 
@@ -74,11 +78,12 @@ static bool make_room(struct pd_control *control, struct pd_control_effects *eff
         return false;
     }
     control->sessions_expired++;
-    return end(control, oldest, NULL, effects);
+    return end(control, oldest, PARAMD__SESSION_END__EVICTED, NULL, effects);
 }
 
-static struct pd_control_session *add(struct pd_control *control, struct pd_control_model *model,
-                                      const Paramd__Attach *attach)
+struct pd_control_session *pd_control_session_add(struct pd_control *control,
+                                                  struct pd_control_model *model,
+                                                  const struct pd_session_key *key)
 {
     struct pd_control_session *session = calloc(1, sizeof *session);
     if (session == NULL) {
@@ -86,8 +91,8 @@ static struct pd_control_session *add(struct pd_control *control, struct pd_cont
     }
     session->id.model = model->number;
     session->connected_us = control->now_us;
-    session->nonce = attach->nonce;
-    memcpy(session->id.bits, attach->session.data, PD_SESSION_BYTES);
+    session->nonce = key->nonce;
+    memcpy(session->id.bits, key->bits, PD_SESSION_BYTES);
     HASH_ADD(by_id, control->sessions, id, sizeof session->id, session);
     if (session->by_id.tbl == NULL) {
         free(session);
@@ -95,16 +100,19 @@ static struct pd_control_session *add(struct pd_control *control, struct pd_cont
     }
     control->session_count++;
     model->sessions++;
+    session->opening = ++model->openings;
     return session;
 }
 
-/* The session to be opened, found or made; NULL after it was answered. */
+/* The session to be opened: that which is there (NULL: none), or a new one; NULL after it was
+ * answered. */
 static struct pd_control_session *admit(struct pd_control *control, struct pd_control_model *model,
+                                        struct pd_control_session *session,
                                         const struct pd_control_request *request,
                                         const Paramd__Attach *attach,
+                                        const struct pd_session_key *key,
                                         struct pd_control_effects *effects)
 {
-    struct pd_control_session *session = find(control, model->number, attach->session.data);
     if (session == NULL && attach->mode == PARAMD__ATTACH_MODE__RESUME) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
                          "model %.100s does not know this session (any more): what it had not "
@@ -122,13 +130,48 @@ static struct pd_control_session *admit(struct pd_control *control, struct pd_co
     if (session != NULL) {
         return session;
     }
-    session = make_room(control, effects) ? add(control, model, attach) : NULL;
+    session = make_room(control, effects) ? pd_control_session_add(control, model, key) : NULL;
     if (session == NULL) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_BUSY,
                          "there are %u sessions, the most this daemon keeps: try again later",
                          control->session_count);
     }
     return session;
+}
+
+/* Records what is new about the session and has the asker's shard answer. False without memory or
+ * room in the log, and then nothing has happened. */
+static bool open_session(struct pd_control *control, struct pd_control_session *session, bool fresh,
+                         const struct pd_control_request *request, const struct pd_session_key *key,
+                         struct pd_control_effects *effects)
+{
+    struct pd_message like = {
+        .kind = PD_MESSAGE_CLOSE_OTHERS, .model = session->id.model, .session = *key};
+    bool takes_over = session->nonce != key->nonce;
+    struct pd_message *open = pd_message_create(PD_MESSAGE_OPEN_SESSION, request->conn.shard);
+    Paramd__RecordDecided decided = pd_control_decided(control, session->id.model, key);
+    decided.opening = session->opening;
+    if (open == NULL ||
+        ((fresh || takes_over) &&
+         !pd_control_log(control, PD_RECORD_OPENED, &decided.base, NULL, 0, effects))) {
+        pd_message_destroy(open);
+        return false;
+    }
+    if (takes_over && !pd_control_tell_all(control, &like, effects)) {
+        pd_control_unlog(control, effects);
+        pd_message_destroy(open);
+        return false;
+    }
+    session->nonce = key->nonce;
+    session->seen_us = control->now_us;
+    session->connected_us = control->now_us;
+    open->conn = request->conn;
+    open->request_id = request->request_id;
+    open->model = session->id.model;
+    open->session = *key;
+    open->opening = session->opening;
+    pd_list_push(&effects->messages, &open->link);
+    return true;
 }
 
 void pd_control_attach(struct pd_control *control, const struct pd_control_request *request,
@@ -148,29 +191,24 @@ void pd_control_attach(struct pd_control *control, const struct pd_control_reque
                          attach->session.len);
         return;
     }
-    struct pd_control_session *session = admit(control, model, request, attach, effects);
+    if (pd_control_being_made(model, request, effects)) {
+        return;
+    }
+    struct pd_session_key key = {.nonce = attach->nonce};
+    memcpy(key.bits, attach->session.data, PD_SESSION_BYTES);
+    struct pd_control_session *known = pd_control_session_find(control, model->number, key.bits);
+    struct pd_control_session *session =
+        admit(control, model, known, request, attach, &key, effects);
     if (session == NULL) {
         return;
     }
-    struct pd_message like = {.kind = PD_MESSAGE_CLOSE_OTHERS, .model = model->number};
-    memcpy(like.session.bits, attach->session.data, PD_SESSION_BYTES);
-    like.session.nonce = attach->nonce;
-    bool takes_over = session->nonce != attach->nonce;
-    struct pd_message *open = pd_message_create(PD_MESSAGE_OPEN_SESSION, request->conn.shard);
-    if (open == NULL || (takes_over && !pd_control_tell_all(control, &like, effects))) {
-        pd_message_destroy(open);
+    if (!open_session(control, session, known == NULL, request, &key, effects)) {
+        if (known == NULL) {
+            pd_control_session_drop(control, session);
+        }
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "no memory for this request: send it again later");
-        return;
+                         "no memory, or no room in the log, for this request: send it again later");
     }
-    session->nonce = attach->nonce;
-    session->seen_us = control->now_us;
-    session->connected_us = control->now_us;
-    open->conn = request->conn;
-    open->request_id = request->request_id;
-    open->model = model->number;
-    open->session = like.session;
-    pd_list_push(&effects->messages, &open->link);
 }
 
 void pd_control_goodbye(struct pd_control *control, const struct pd_control_request *request,
@@ -179,9 +217,9 @@ void pd_control_goodbye(struct pd_control *control, const struct pd_control_requ
     struct pd_control_session *session = find_asker(control, request->message);
     if (session == NULL) {
         pd_control_done(effects, request->conn, request->request_id);
-    } else if (!end(control, session, request, effects)) {
+    } else if (!end(control, session, PARAMD__SESSION_END__GOODBYE, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                         "no memory for this request: send it again later");
+                         "no memory, or no room in the log, for this request: send it again later");
     }
 }
 
@@ -231,7 +269,7 @@ void pd_control_expire(struct pd_control *control, struct pd_control_effects *ef
             continue;
         }
         control->sessions_expired++;
-        if (!end(control, session, NULL, effects)) {
+        if (!end(control, session, PARAMD__SESSION_END__EXPIRED, NULL, effects)) {
             return;
         }
     }
@@ -243,7 +281,7 @@ void pd_control_forget(struct pd_control *control, uint64_t model)
     struct pd_control_session *next;
     HASH_ITER(by_id, control->sessions, session, next) {
         if (session->id.model == model) {
-            drop(control, session);
+            pd_control_session_drop(control, session);
         }
     }
 }

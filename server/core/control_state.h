@@ -9,6 +9,7 @@
 #include "proto/frame.h"
 #include "server/base/map.h"
 #include "server/core/control.h"
+#include "server/core/record.h"
 
 enum pd_model_state {
     PD_MODEL_CREATING,     /* shards are taking memory */
@@ -23,7 +24,7 @@ struct pd_control_group {
     struct pd_hyper hyper;   /* now */
     struct pd_hyper created; /* as the model was created with */
     uint64_t clock;          /* of the last SET with one */
-    bool changed;
+    uint64_t set;            /* number of the last SET; 0: there was none */
 };
 
 /* What control knows of a model. */
@@ -41,6 +42,8 @@ struct pd_control_model {
     struct pd_session_key initialiser;
     uint64_t initialiser_seen_us;
     uint32_t sessions;
+    uint64_t sets;     /* numbered so far */
+    uint64_t openings; /* of sessions, numbered so far */
     UT_hash_handle by_name;
     UT_hash_handle by_number;
 };
@@ -52,6 +55,7 @@ struct pd_control_session {
         uint8_t bits[PD_SESSION_BYTES];
     } id;
     uint64_t nonce;
+    uint64_t opening;      /* its number */
     uint64_t seen_us;      /* traffic: the lease */
     uint64_t connected_us; /* a connection: the retention */
     uint64_t clock;        /* as last reported */
@@ -86,6 +90,9 @@ struct pd_control {
     uint32_t session_count;
     uint64_t memory_bytes;
     uint64_t next_number;
+    uint64_t generation; /* of models that are made now: the highest there was */
+    uint64_t epoch;      /* starts in the log */
+    uint64_t first_number;
     uint64_t next_ask;
     uint64_t started_us; /* of the first event */
     uint64_t sessions_expired;
@@ -129,14 +136,40 @@ struct pd_control_ask *pd_control_ask_all(struct pd_control *control, const stru
 /* A message to every shard that needs no answer; false without memory, and then to none. */
 bool pd_control_tell_all(struct pd_control *control, const struct pd_message *like,
                          struct pd_control_effects *effects) __attribute__((warn_unused_result));
+/* A record, and with it a question to all shards; NULL without memory or room in the log, and then
+ * neither. */
+struct pd_control_ask *pd_control_decide(struct pd_control *control, enum pd_record_kind kind,
+                                         const Paramd__RecordDecided *decided,
+                                         const struct pd_message *like,
+                                         const struct pd_control_request *request,
+                                         struct pd_control_effects *effects);
 
 struct pd_control_model *pd_control_find(struct pd_control *control, const char *name);
 struct pd_control_model *pd_control_find_number(struct pd_control *control, uint64_t number);
+
+/* ---- records (control_records.c) ---- */
+
+/* The header of a record about a model, to be completed; key may be NULL. */
+Paramd__RecordDecided pd_control_decided(const struct pd_control *control, uint64_t model,
+                                         const struct pd_session_key *key);
+/* Does nothing without options.records. False without memory or room in the log. */
+bool pd_control_log(struct pd_control *control, enum pd_record_kind kind,
+                    const ProtobufCMessage *header, const uint8_t *payload, size_t payload_count,
+                    struct pd_control_effects *effects) __attribute__((warn_unused_result));
+/* Takes the last one back: what it says could not be begun. */
+void pd_control_unlog(const struct pd_control *control, struct pd_control_effects *effects);
+/* The shards' answer to what a start told them. */
+void pd_control_restored(struct pd_control *control, const struct pd_control_ask *ask,
+                         struct pd_control_effects *effects);
 
 /* ---- models (control_models.c) ---- */
 
 void pd_control_create_request(struct pd_control *control, const struct pd_control_request *request,
                                struct pd_control_effects *effects);
+/* True after it was answered: the model cannot be used yet, nor is it in a record. */
+bool pd_control_being_made(const struct pd_control_model *model,
+                           const struct pd_control_request *request,
+                           struct pd_control_effects *effects);
 void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
                         struct pd_control_effects *effects);
 void pd_control_restarted(struct pd_control *control, struct pd_control_ask *ask,
@@ -151,6 +184,26 @@ void pd_control_delete(struct pd_control *control, const struct pd_control_reque
                        struct pd_control_effects *effects);
 void pd_control_freed(struct pd_control *control, const struct pd_message *message);
 void pd_control_model_destroy(struct pd_control_model *model);
+/* A model of this definition, decoded from the bytes in the arena; it is in no table yet.
+ * PARAMD_INVALID, PARAMD_UNSUPPORTED, PARAMD_TOO_LARGE, PARAMD_NO_MEMORY, and a sentence. */
+enum paramd_status pd_control_model_read(struct pd_control *control, const char *name,
+                                         const uint8_t *bytes, size_t count,
+                                         struct pd_control_model **ret_model,
+                                         char error[PD_ERROR_TEXT_BYTES])
+    __attribute__((warn_unused_result));
+/* The bytes of all its weights and moments; UINT64_MAX if they are beyond counting. */
+uint64_t pd_control_model_bytes(const struct pd_control_model *model);
+/* Enters it in both tables; false without memory. */
+bool pd_control_enter(struct pd_control *control, struct pd_control_model *model);
+/* Its name and its sessions are gone; its number and memory go with the last shard's. */
+void pd_control_leave(struct pd_control *control, struct pd_control_model *model);
+void pd_control_remove(struct pd_control *control, struct pd_control_model *model);
+/* The group has these hyper-parameters by one more SET, clock 0: without one. */
+void pd_control_group_set(struct pd_control_model *model, size_t place,
+                          const struct pd_hyper *hyper, uint64_t clock);
+/* Asks all shards to make their part; false without memory. */
+bool pd_control_make(struct pd_control *control, const struct pd_control_model *model,
+                     const struct pd_control_request *request, struct pd_control_effects *effects);
 /* The hyper-parameters of all groups, or of the changed ones, in the arena. NULL without memory. */
 Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
                                         const struct pd_control_model *model, bool changed_only,
@@ -166,6 +219,13 @@ void pd_control_seen(struct pd_control *control, const struct pd_message *messag
 void pd_control_report(struct pd_control *control, const struct pd_control_request *request,
                        struct pd_control_effects *effects);
 void pd_control_expire(struct pd_control *control, struct pd_control_effects *effects);
+struct pd_control_session *pd_control_session_find(struct pd_control *control, uint64_t model,
+                                                   const uint8_t *bits);
+/* NULL without memory. */
+struct pd_control_session *pd_control_session_add(struct pd_control *control,
+                                                  struct pd_control_model *model,
+                                                  const struct pd_session_key *key);
+void pd_control_session_drop(struct pd_control *control, struct pd_control_session *session);
 /* Forgets the sessions of a deleted model. */
 void pd_control_forget(struct pd_control *control, uint64_t model);
 

@@ -36,6 +36,7 @@ void pd_message_destroy(struct pd_message *message)
     free(message->header);
     free(message->bytes);
     free(message->hypers);
+    free(message->sessions);
     free(message->count);
     free(message);
 }

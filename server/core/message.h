@@ -24,7 +24,7 @@ enum pd_message_kind {
     PD_MESSAGE_COUNTED,     /* COUNT, coming back */
 
     /* From control to a shard; those marked (!) come back as TOOK. */
-    PD_MESSAGE_CREATE_MODEL, /* (!) */
+    PD_MESSAGE_CREATE_MODEL, /* (!) in recovery of one that may be there already, too */
     PD_MESSAGE_RESTART_INIT, /* (!) drop all values, a new attempt begins */
     PD_MESSAGE_READY,        /* all shards have all values */
     PD_MESSAGE_SET_HYPERS,   /* (!) */
@@ -32,6 +32,8 @@ enum pd_message_kind {
     PD_MESSAGE_OPEN_SESSION, /* answer ATTACHED on that connection */
     PD_MESSAGE_CLOSE_OTHERS, /* close connections that another nonce of this session has open */
     PD_MESSAGE_END_SESSION,  /* (!) forget its push ids; live connections become unattached */
+    PD_MESSAGE_RECOVERED,    /* models that no CREATE_MODEL has named since the start are dropped,
+                                sessions that are not in the list forgotten */
     PD_MESSAGE_COUNT,        /* numbers for STAT: comes back as COUNTED */
     PD_MESSAGE_ANSWER,       /* a frame, ready to be sent on a connection */
     PD_MESSAGE_ANSWERED      /* REQUEST, coming back behind its answer */
@@ -46,6 +48,12 @@ struct pd_conn_id {
 struct pd_session_key {
     uint8_t bits[PD_SESSION_BYTES];
     uint64_t nonce;
+};
+
+struct pd_session_of_model {
+    uint64_t model;
+    struct pd_session_key key;
+    uint64_t opening;
 };
 
 /* Counters of one tensor on one shard. */
@@ -108,6 +116,9 @@ struct pd_message {
     uint64_t request_id;
     enum paramd_status status;
     struct pd_session_key session;
+    /* OPEN_SESSION: the how manieth of the model's sessions it is. One that was ended and opened
+     * again has another number, and none of the push ids that it had. */
+    uint64_t opening;
 
     /* REQUEST */
     unsigned frame_kind;
@@ -126,6 +137,10 @@ struct pd_message {
     struct pd_hyper *hypers;
     size_t hyper_count;
     uint32_t group;
+    uint64_t set; /* SET_HYPERS: its number in the model: 1, 2, ...; one may come twice */
+
+    struct pd_session_of_model *sessions; /* RECOVERED: all that there are */
+    size_t session_count;
 
     /* COUNT: of these tensors, to be filled in. COUNTED: filled in. */
     struct pd_count *count;

@@ -29,7 +29,15 @@
     X(SET_HYPERS,     8,  record_told) \
     X(SESSION_OPENED, 9,  record_told) \
     X(SESSION_ENDED,  10, record_told) \
-    X(DROP,           11, record_told)
+    X(DROP,           11, record_told) \
+    X(START,          64, record_start) \
+    X(MODEL_CREATED,  65, record_decided) \
+    X(ATTEMPT,        66, record_decided) \
+    X(MODEL_READY,    67, record_decided) \
+    X(SET,            68, record_decided) \
+    X(MODEL_DELETED,  69, record_decided) \
+    X(OPENED,         70, record_decided) \
+    X(ENDED,          71, record_decided)
 /* clang-format on */
 
 enum pd_record_kind {
