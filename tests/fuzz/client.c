@@ -70,34 +70,30 @@ static void set_faults(struct play *play, unsigned byte)
     }
 }
 
-static void lie(struct play *play, struct pd_input *input, bool is_frame, unsigned link)
+static void lie(struct fake_conn *conn, struct pd_input *input, bool is_frame)
 {
+    static uint8_t frame[PD_INPUT_FRAME_BYTES];
+    const uint8_t *bytes = frame;
     size_t count;
-    struct fake_conn *conn = play->world.conns[link];
     if (is_frame) {
-        uint8_t *frame = pd_input_frame(input, &count);
-        if (conn != NULL) {
-            fake_conn_send_raw(conn, frame, count);
-        }
-        free(frame);
+        count = pd_input_frame(input, frame);
     } else {
         size_t wanted = pd_input_byte(input);
-        const uint8_t *bytes = pd_input_bytes(input, wanted, &count);
-        if (conn != NULL) {
-            fake_conn_send_raw(conn, bytes, count);
-        }
+        bytes = pd_input_bytes(input, wanted, &count);
+    }
+    if (conn != NULL) {
+        fake_conn_send_raw(conn, bytes, count);
     }
 }
 
 static void act(struct play *play, struct pd_input *input)
 {
     uint8_t byte = pd_input_byte(input);
-    unsigned link = byte / ACTIONS % SHARDS;
     unsigned place;
     switch ((enum action)(byte % ACTIONS)) {
     case FRAME:
     case BYTES:
-        lie(play, input, byte % ACTIONS == FRAME, link);
+        lie(play->world.conns[byte / ACTIONS % SHARDS], input, byte % ACTIONS == FRAME);
         break;
     case OP:
         start_op(play, input);

@@ -7,7 +7,7 @@
 
 #include "tests/fuzz/fuzz.h"
 
-enum { STREAM_MAX = 256 * 1024, SPANS_MAX = 3 };
+enum { STREAM_MAX = 16 * 1024, SPANS_MAX = 3 };
 
 /* What a reader has seen, folded into a sum. */
 struct trace {
@@ -79,7 +79,9 @@ static struct trace read_stream(const uint8_t *bytes, size_t count, struct pd_in
             free(payload);
             payload = NULL;
             pd_frame_reader_next(&reader);
-            pd_frame_reader_shrink(&reader);
+            if ((way & 0x40) != 0) {
+                pd_frame_reader_shrink(&reader);
+            }
         } else if (taken == count) {
             break;
         } else if (reader.state == PD_FRAME_PAYLOAD && (way & 0x80) != 0) {
@@ -113,26 +115,22 @@ static void check_preamble(const uint8_t *bytes, size_t count)
     }
 }
 
-/* Appends what the input says next: a frame, or bytes as they are. */
-static size_t append(struct pd_input *input, uint8_t *stream)
+/* Writes what the input says next: a frame, or bytes as they are. */
+static size_t append(struct pd_input *input, uint8_t *ret_bytes)
 {
-    size_t count;
     if (pd_input_byte(input) % 4 != 0) {
-        uint8_t *frame = pd_input_frame(input, &count);
-        memcpy(stream, frame, count);
-        free(frame);
-    } else {
-        size_t wanted = pd_input_byte(input);
-        const uint8_t *bytes = pd_input_bytes(input, wanted, &count);
-        memcpy(stream, bytes, count);
+        return pd_input_frame(input, ret_bytes);
     }
+    size_t wanted = pd_input_byte(input);
+    size_t count;
+    const uint8_t *bytes = pd_input_bytes(input, wanted, &count);
+    memcpy(ret_bytes, bytes, count);
     return count;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    static uint8_t stream[STREAM_MAX];
-    enum { FRAME_MAX = PD_PREFIX_BYTES + 2 * UINT16_MAX };
+    static uint8_t stream[STREAM_MAX + PD_INPUT_FRAME_BYTES];
     struct pd_input input = {data, data + size};
     struct pd_input ways = {NULL, NULL};
     size_t way_count;
@@ -141,7 +139,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t ways_wanted = pd_input_byte(&input);
     ways.at = pd_input_bytes(&input, ways_wanted, &way_count);
     ways.end = ways.at + way_count;
-    while (input.at < input.end && count <= STREAM_MAX - FRAME_MAX) {
+    while (input.at < input.end && count < STREAM_MAX) {
         count += append(&input, stream + count);
     }
     struct trace whole = read_stream(stream, count, (struct pd_input){NULL, NULL});

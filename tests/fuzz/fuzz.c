@@ -21,6 +21,7 @@ struct prefix {
     uint64_t payload_sum;
 };
 _Static_assert(sizeof(struct prefix) == PD_PREFIX_BYTES, "the prefix has no gaps");
+_Static_assert(PD_INPUT_FRAME_BYTES == PD_PREFIX_BYTES + 2 * UINT16_MAX, "two numbers of bytes");
 
 void pd_fuzz_fail(const char *file, int line, const char *what)
 {
@@ -67,7 +68,7 @@ const uint8_t *pd_input_bytes(struct pd_input *input, size_t wanted, size_t *ret
     return bytes;
 }
 
-uint8_t *pd_input_frame(struct pd_input *input, size_t *ret_count)
+size_t pd_input_frame(struct pd_input *input, uint8_t *ret_frame)
 {
     struct prefix prefix = {.magic = PD_FRAME_MAGIC, .kind = pd_input_byte(input)};
     unsigned flags = pd_input_byte(input);
@@ -81,11 +82,9 @@ uint8_t *pd_input_frame(struct pd_input *input, size_t *ret_count)
     const uint8_t *literal =
         fill == UINT8_MAX ? pd_input_bytes(input, payload_bytes, &payload_bytes) : NULL;
 
-    uint8_t *frame = malloc(sizeof prefix + header_bytes + payload_bytes);
-    PD_FUZZ_CHECK(frame != NULL);
     struct pd_span spans[] = {{(uint8_t *)&prefix, 16},
-                              {frame + sizeof prefix, header_bytes},
-                              {frame + sizeof prefix + header_bytes, payload_bytes}};
+                              {ret_frame + sizeof prefix, header_bytes},
+                              {ret_frame + sizeof prefix + header_bytes, payload_bytes}};
     memcpy(spans[1].data, header, header_bytes);
     if (literal != NULL) {
         memcpy(spans[2].data, literal, payload_bytes);
@@ -97,7 +96,6 @@ uint8_t *pd_input_frame(struct pd_input *input, size_t *ret_count)
     uint64_t wrong = (flags & PD_INPUT_WRONG_SUM) != 0;
     prefix.header_sum = pd_payload_sum(spans, 2) ^ (wrong & ~(flags & PD_FRAME_PAYLOAD_SUM));
     prefix.payload_sum = pd_payload_sum(&spans[2], 1) ^ wrong;
-    memcpy(frame, &prefix, sizeof prefix);
-    *ret_count = sizeof prefix + header_bytes + payload_bytes;
-    return frame;
+    memcpy(ret_frame, &prefix, sizeof prefix);
+    return sizeof prefix + header_bytes + payload_bytes;
 }

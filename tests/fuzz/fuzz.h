@@ -31,9 +31,11 @@ enum pd_input_frame_flags {
     PD_INPUT_WRONG_SUM = 0x20     /* of the payload if that is valid, else of the header */
 };
 
-/* A frame, heap: kind (a byte), flags (a byte), header (a number, that many bytes), payload (a
- * number, and a byte of which it is full; 255: its bytes follow). The sums are right unless the
- * flags say otherwise. */
-uint8_t *pd_input_frame(struct pd_input *input, size_t *ret_count);
+enum { PD_INPUT_FRAME_BYTES = 32 + 2 * UINT16_MAX };
+
+/* Writes a frame, at most PD_INPUT_FRAME_BYTES, and returns its length: kind (a byte), flags (a
+ * byte), header (a number, that many bytes), payload (a number, and a byte of which it is full;
+ * 255: its bytes follow). The sums are right unless the flags say otherwise. */
+size_t pd_input_frame(struct pd_input *input, uint8_t *ret_frame);
 
 #endif

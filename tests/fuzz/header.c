@@ -1,12 +1,14 @@
-/* Fuzzes the decoding of headers: the first byte chooses the kind. What is accepted keeps its
- * meaning when it is packed and decoded again. */
+/* Fuzzes the decoding of headers: the first byte is the kind of a frame, or, with 128 added, of a
+ * record in a log. What is accepted keeps its meaning when it is packed and decoded again. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "proto/codec.h"
-#include "proto/kinds.h"
 #include "proto/limits.h"
+#include "server/core/record.h"
 #include "tests/fuzz/fuzz.h"
+
+enum { OF_RECORDS = 128 };
 
 static uint8_t *pack(const ProtobufCMessage *message, size_t *ret_count)
 {
@@ -19,11 +21,12 @@ static uint8_t *pack(const ProtobufCMessage *message, size_t *ret_count)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-    if (size == 0) {
+    unsigned kind = size > 0 ? data[0] : 0;
+    const ProtobufCMessageDescriptor *descriptor =
+        kind < OF_RECORDS ? pd_kind_descriptor(kind) : pd_record_descriptor(kind - OF_RECORDS);
+    if (descriptor == NULL) {
         return 0;
     }
-    const ProtobufCMessageDescriptor *descriptor =
-        pd_kind_descriptor(1 + data[0] % (PD_KIND_END - 1));
     struct pd_arena arena;
     pd_arena_init(&arena, PD_DECODED_BYTES_MAX);
     const ProtobufCMessage *message = pd_decode(descriptor, &arena, data + 1, size - 1);

@@ -101,13 +101,12 @@ static struct pd_wire *wire_at(struct play *play, unsigned place)
 
 static void send(struct pd_wire *wire, struct pd_input *input, bool is_frame)
 {
-    size_t count;
+    static uint8_t frame[PD_INPUT_FRAME_BYTES];
     if (is_frame) {
-        uint8_t *frame = pd_input_frame(input, &count);
-        pd_wire_send(wire, frame, count);
-        free(frame);
+        pd_wire_send(wire, frame, pd_input_frame(input, frame));
     } else {
         size_t wanted = pd_input_byte(input);
+        size_t count;
         const uint8_t *bytes = pd_input_bytes(input, wanted, &count);
         pd_wire_send(wire, bytes, count);
     }
