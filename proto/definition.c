@@ -183,8 +183,9 @@ static enum paramd_status read_tensor(const Paramd__Definition *definition,
     }
     tensor->group = message->group;
     tensor->init = message->init;
-    tensor->a = message->a;
-    tensor->b = message->b;
+    /* -0 becomes 0, as which protobuf-c would encode it: what is decoded again is the same. */
+    tensor->a = message->a + 0.0;
+    tensor->b = message->b + 0.0;
     tensor->seed = message->seed;
     tensor->name = strdup(message->name);
     return tensor->name != NULL ? PARAMD_OK : no_memory(error);

@@ -186,7 +186,8 @@ enum paramd_status pd_hyper_set(const struct pd_optimizer *optimizer, struct pd_
     }
     const struct spec *spec = &specs[known->key];
     if (has_text ? choice_index(spec, text, &number) : number_allowed(spec, number)) {
-        hyper->value[known->key] = number;
+        /* -0 becomes 0, as which protobuf-c would write it down: the same bits after that. */
+        hyper->value[known->key] = number + 0.0;
         return PARAMD_OK;
     }
     describe(spec, allowed, sizeof allowed);

@@ -87,6 +87,17 @@ START_TEST(every_item_can_be_set_to_what_it_shows)
 }
 END_TEST
 
+START_TEST(minus_zero_is_kept_as_zero)
+{
+    struct group group = group_of("sgd", "");
+    struct pd_hyper_item item;
+    char error[200];
+    ck_assert_int_eq(set(&group, "lr", -0.0, "", error), PARAMD_OK);
+    ck_assert(pd_hyper_item(group.optimizer, &group.hyper, 0, &item));
+    ck_assert_str_eq(item.name, "lr");
+    ck_assert(item.number == 0 && !signbit(item.number));
+}
+END_TEST
 START_TEST(a_choice_is_shown_by_its_name)
 {
     struct group group = group_of("adam", "schedule=cosine");
@@ -348,6 +359,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(all, what_is_not_allowed_is_refused_with_name_value_and_range);
     tcase_add_test(all, an_error_never_outgrows_its_buffer);
     tcase_add_loop_test(all, every_item_can_be_set_to_what_it_shows, 0, 12);
+    tcase_add_test(all, minus_zero_is_kept_as_zero);
     tcase_add_test(all, a_choice_is_shown_by_its_name);
     tcase_add_test(all, a_decay_that_ends_before_it_begins_is_found);
     tcase_add_test(all, moments_are_counted_and_named_as_in_torch);

@@ -114,6 +114,7 @@ START_TEST(a_definition_comes_back_from_its_encoding)
     draft.tensors[1].a = -0.25;
     draft.tensors[1].b = 0.25;
     draft.tensors[1].seed = UINT64_MAX;
+    draft.tensors[0].a = -0.0; /* which protobuf-c leaves out */
     struct pd_definition *definition = create(&draft);
     ck_assert_int_eq(pd_definition_encode(definition, &bytes, &count), PARAMD_OK);
     pd_arena_init(&arena, 1 << 20);
