@@ -286,8 +286,11 @@ static void carry_out(struct pd_world *world)
     bool recorded = !pd_link_alone(&world->effects.records);
     struct pd_link *link;
     while ((link = pd_list_pop(&world->effects.records)) != NULL) {
+        struct pd_control_record *record = PD_CONTAINER(link, struct pd_control_record, link);
         ck_assert_uint_lt(world->log_count, PD_WORLD_RECORDS_MAX - 1);
-        world->log[world->log_count++] = PD_CONTAINER(link, struct pd_control_record, link);
+        ck_assert_uint_le(record->header_count + record->payload_count, world->log_room);
+        world->log_room -= record->header_count + record->payload_count;
+        world->log[world->log_count++] = record;
         world->told_at[world->log_count] = false;
     }
     while ((link = pd_list_pop(&world->effects.messages)) != NULL) {
@@ -381,7 +384,8 @@ static void empty(struct pd_link *list)
 static void control_step(struct pd_world *world, struct pd_message *message)
 {
     bool full = pd_world_random(world, 16) == 0;
-    world->effects.log_room = full ? pd_world_random(world, 4000) : LOG_ROOM;
+    world->log_room = full ? pd_world_random(world, 4000) : LOG_ROOM;
+    world->effects.log_room = world->log_room;
     pd_control_step(world->control, message, world->now_us, &world->effects);
     carry_out(world);
     world->set_clock = 0;
@@ -530,6 +534,7 @@ static void start(struct pd_world *world)
         struct pd_logged logged = pd_world_logged(world->log[i]);
         ck_assert_msg(pd_control_replay(world->control, &logged, error) == PARAMD_OK, "%s", error);
     }
+    world->log_room = LOG_ROOM;
     world->effects.log_room = LOG_ROOM;
     ck_assert_int_eq(pd_control_recovered(world->control, pd_world_random(world, 2) == 0,
                                           world->now_us, &world->effects),

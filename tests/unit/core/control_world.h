@@ -59,6 +59,7 @@ struct pd_world {
     struct pd_control *control;
     struct pd_control_effects effects;
     struct pd_definition *definitions[PD_WORLD_NAMES][PD_WORLD_FORMS];
+    uint64_t log_room; /* for the records of the step in hand */
     uint64_t now_us;
     uint64_t start_us;
     uint64_t request_id;
