@@ -162,17 +162,21 @@ void pd_session_end(struct pd_model *model, struct pd_session *session)
 }
 
 struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
-                                   const struct pd_session_key *key)
+                                   const struct pd_session_key *key, uint64_t opening)
 {
     struct pd_session *session = pd_session_find(model, key->bits);
-    if (session != NULL) {
+    if (session != NULL && session->opening == opening) {
         session->key.nonce = key->nonce;
         return session;
+    }
+    if (session != NULL) {
+        pd_session_end(model, session);
     }
     session = pd_session_create(model, key, shard->options.shards, &shard->push_ids_room);
     if (session == NULL) {
         return NULL;
     }
+    session->opening = opening;
     HASH_ADD(by_bits, model->sessions, key.bits, PD_SESSION_BYTES, session);
     if (session->by_bits.tbl == NULL) {
         pd_session_destroy(session);
@@ -273,13 +277,14 @@ static void attach_granted(struct pd_shard *shard, struct pd_model *model,
         return;
     }
     struct pd_session *session = pd_session_find(model, message->session.bits);
-    bool known = session != NULL && session->key.nonce == message->session.nonce;
+    bool known = session != NULL && session->key.nonce == message->session.nonce &&
+                 session->opening == message->opening;
     if (!known && !pd_shard_record_room(shard, event, effects, 0)) {
         pd_reply_error(effects, message->request_id, PARAMD_RESOURCE_EXHAUSTED,
                        "the log has no room for a session: try again later");
         return;
     }
-    session = pd_session_open(shard, model, &message->session);
+    session = pd_session_open(shard, model, &message->session, message->opening);
     if (session != NULL && !known) {
         pd_shard_record_told(shard, event, PD_RECORD_SESSION_OPENED, NULL, 0, effects);
     }
@@ -474,6 +479,50 @@ static Paramd__GroupHypers **group_hypers(const struct pd_message *message, stru
     return groups;
 }
 
+/* In a recovery: control says what it knows of a model that replay has brought back. */
+static void keep(struct pd_shard *shard, struct pd_model *model, const struct pd_event *event,
+                 struct pd_effects *effects)
+{
+    struct pd_message *message = event->message;
+    model->kept = true;
+    model->generation = message->generation;
+    model->told_attempt = 0;
+    if (message->attempt > model->attempt) {
+        pd_model_restart(model, message);
+        pd_shard_record_told(shard, event, PD_RECORD_RESTART_INIT, NULL, 0, effects);
+    }
+    took(shard, message, PARAMD_OK, effects);
+    pd_shard_tell_initialised(shard, model, effects);
+}
+
+/* In a recovery: what control has not named is gone. There is no record of it: a number is never
+ * another model's, an opening never another session's, and the next start says it again. */
+static void forget_unknown(struct pd_shard *shard, const struct pd_message *message)
+{
+    for (size_t i = 0; i < message->session_count; i++) {
+        const struct pd_session_of_model *known = &message->sessions[i];
+        struct pd_model *model = pd_shard_model(shard, known->model);
+        struct pd_session *session = model != NULL ? pd_session_find(model, known->key.bits) : NULL;
+        if (session != NULL) {
+            session->kept = session->opening == known->opening;
+        }
+    }
+    struct pd_model *model;
+    struct pd_model *next_model;
+    HASH_ITER(by_number, shard->models, model, next_model) {
+        struct pd_session *session;
+        struct pd_session *next;
+        HASH_ITER(by_bits, model->sessions, session, next) {
+            if (!session->kept) {
+                pd_session_end(model, session);
+            }
+        }
+        if (!model->kept) {
+            pd_shard_drop_model(shard, model);
+        }
+    }
+}
+
 static void create(struct pd_shard *shard, const struct pd_event *event, struct pd_effects *effects)
 {
     struct pd_message *message = event->message;
@@ -489,6 +538,9 @@ static void create(struct pd_shard *shard, const struct pd_event *event, struct 
     }
     took(shard, message, status, effects);
     struct pd_model *model = pd_shard_model(shard, message->model);
+    if (model != NULL) {
+        model->kept = true;
+    }
     if (model != NULL && model->block_count == 0) {
         pd_shard_tell_initialised(shard, model, effects);
     }
@@ -502,8 +554,15 @@ void pd_shard_message(struct pd_shard *shard, const struct pd_event *event,
     struct pd_model *model = pd_shard_model(shard, message->model);
     switch (message->kind) {
     case PD_MESSAGE_CREATE_MODEL:
-        create(shard, event, effects);
+        if (model != NULL) {
+            keep(shard, model, event, effects);
+        } else {
+            create(shard, event, effects);
+        }
         return;
+    case PD_MESSAGE_RECOVERED:
+        forget_unknown(shard, message);
+        break;
     case PD_MESSAGE_RESTART_INIT:
         restart(shard, model, event, effects);
         return;

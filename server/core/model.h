@@ -64,6 +64,7 @@ struct pd_model {
     uint64_t told_attempt; /* control knows that all blocks of this shard have its values */
     struct pd_session_key initialiser;
     bool ready;
+    bool kept; /* control knows it: CREATE_MODEL came since the start */
     bool dropped;
     bool logged; /* its pushes are recorded, and acknowledged when that is durable */
     const struct pd_definition *definition; /* control's; not to be touched once dropped */

@@ -110,8 +110,9 @@ static enum paramd_status replay_opened(struct pd_replay *replay, const Paramd__
     if (!read_key(told, &key)) {
         return pd_replay_refuse(replay, "SESSION_OPENED without a session");
     }
-    return pd_session_open(replay->shard, replay->model, &key) != NULL ? PARAMD_OK
-                                                                       : PARAMD_RESOURCE_EXHAUSTED;
+    return pd_session_open(replay->shard, replay->model, &key, told->opening) != NULL
+               ? PARAMD_OK
+               : PARAMD_RESOURCE_EXHAUSTED;
 }
 
 static enum paramd_status replay_ended(struct pd_replay *replay, const Paramd__RecordTold *told)

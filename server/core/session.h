@@ -22,7 +22,9 @@ struct pd_slot_ids {
 
 struct pd_session {
     struct pd_session_key key;
-    struct pd_model *model;                      /* NULL once it is ended */
+    uint64_t opening;       /* which of the model's sessions, as control counts them */
+    bool kept;              /* in a recovery: control knows it */
+    struct pd_model *model; /* NULL once it is ended */
     struct pd_slot_ids *pages[PD_SESSION_PAGES]; /* of 64 of the shard's slots, made when needed */
     uint32_t shards;
     uint64_t *room;         /* the shard's: bytes that pages may still take */

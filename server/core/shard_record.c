@@ -61,5 +61,6 @@ void pd_shard_record_told(struct pd_shard *shard, const struct pd_event *event,
     memcpy(shard->told_session, message->session.bits, PD_SESSION_BYTES);
     told->session = (ProtobufCBinaryData){PD_SESSION_BYTES, shard->told_session};
     told->nonce = message->session.nonce;
+    told->opening = message->opening;
     pd_shard_record(shard, kind, &told->base, effects);
 }

@@ -124,9 +124,10 @@ enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_m
 void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model);
 /* NULL if there is none with these bits. */
 struct pd_session *pd_session_find(struct pd_model *model, const uint8_t bits[PD_SESSION_BYTES]);
-/* Finds or makes the session, which has this nonce from now on; NULL without memory. */
+/* Finds or makes the session, which has this nonce from now on; one of another opening is ended
+ * first. NULL without memory. */
 struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
-                                   const struct pd_session_key *key);
+                                   const struct pd_session_key *key, uint64_t opening);
 void pd_session_end(struct pd_model *model, struct pd_session *session);
 void pd_model_release(struct pd_shard *shard, struct pd_model *model);
 
