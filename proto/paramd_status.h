@@ -40,7 +40,9 @@
     X(UNKNOWN,            -26, false, "whether it took effect cannot be known any more") \
     X(CLOSED,             -27, false, "the client or the model handle is closed") \
     X(FORKED,             -28, false, "the parent process opened this client: open one here") \
-    X(NO_MEMORY,          -29, false, "this process is out of memory")
+    X(NO_MEMORY,          -29, false, "this process is out of memory") \
+    X(DISK,               -30, false, "the disk refused or failed what the daemon asked of it") \
+    X(CORRUPT,            -31, false, "what is on disk is not what was written there")
 /* clang-format on */
 
 enum paramd_status {

@@ -1,0 +1,153 @@
+/* Jobs of a log, as calls of the disk. A file gets its name only when it has its full size, so that
+ * one of another size is known to be damaged. */
+#include "server/storage/wal_files.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/base/assert.h"
+
+enum {
+    /* The first write to allocated space makes the file system note that it was: half a commit
+     * more for a small batch. So those write zeros ahead, and most find space that was written. */
+    SMALL_BATCH_BYTES = 64 * 1024,
+    ZEROS_AHEAD_BYTES = 1024 * 1024
+};
+
+static const uint8_t zeros[ZEROS_AHEAD_BYTES];
+
+void pd_wal_files_init(struct pd_wal_files *files, const struct pd_disk *disk, const char *log)
+{
+    PD_ASSERT(strlen(log) < PD_WAL_LOG_NAME_BYTES);
+    *files = (struct pd_wal_files){._disk = disk, ._log = log};
+}
+
+void pd_wal_files_deinit(struct pd_wal_files *files)
+{
+    if (files->_open) {
+        files->_disk->close(files->_disk->context, files->_file);
+    }
+}
+
+static struct pd_disk_result use(struct pd_wal_files *files, uint32_t number)
+{
+    const struct pd_disk *disk = files->_disk;
+    if (files->_open && files->_number == number) {
+        return (struct pd_disk_result){PARAMD_OK, "open"};
+    }
+    pd_wal_files_deinit(files);
+    char name[PD_DISK_NAME_BYTES];
+    pd_wal_file_name(files->_log, number, name);
+    struct pd_disk_result result = disk->open(disk->context, name, PD_DISK_WRITE, &files->_file);
+    files->_open = result.status == PARAMD_OK;
+    files->_number = number;
+    files->_zeros_end = 0;
+    return result;
+}
+
+static struct pd_disk_result write_batch(struct pd_wal_files *files, const struct pd_wal_job *job)
+{
+    const struct pd_disk *disk = files->_disk;
+    struct pd_disk_result result = use(files, job->file);
+    if (result.status == PARAMD_OK) {
+        result = disk->write(disk->context, files->_file, job->offset, job->bytes, job->count);
+    }
+    uint64_t end = job->offset + job->count;
+    if (result.status == PARAMD_OK && !job->recycled && end > files->_zeros_end &&
+        job->count <= SMALL_BATCH_BYTES) {
+        uint64_t rest = job->file_bytes - end;
+        size_t ahead = rest < ZEROS_AHEAD_BYTES ? (size_t)rest : ZEROS_AHEAD_BYTES;
+        result = disk->write(disk->context, files->_file, end, zeros, ahead);
+        files->_zeros_end = end + ahead;
+    }
+    if (result.status == PARAMD_OK) {
+        result = disk->sync(disk->context, files->_file);
+    }
+    return result;
+}
+
+static struct pd_disk_result allocate(const struct pd_disk *disk, const char *name, uint64_t bytes)
+{
+    int file;
+    struct pd_disk_result result = disk->open(disk->context, name, PD_DISK_CREATE, &file);
+    if (result.status != PARAMD_OK) {
+        return result;
+    }
+    result = disk->allocate(disk->context, file, bytes);
+    if (result.status == PARAMD_OK) {
+        result = disk->sync(disk->context, file);
+    }
+    disk->close(disk->context, file);
+    return result;
+}
+
+static struct pd_disk_result prepare(const struct pd_wal_files *files, const struct pd_wal_job *job)
+{
+    const struct pd_disk *disk = files->_disk;
+    char name[PD_DISK_NAME_BYTES];
+    char new_name[PD_DISK_NAME_BYTES + 8];
+    pd_wal_file_name(files->_log, job->file, name);
+    (void)snprintf(new_name, sizeof new_name, "%s.new", name);
+    struct pd_disk_result result = allocate(disk, new_name, job->file_bytes);
+    if (result.status == PARAMD_RESOURCE_EXHAUSTED) {
+        /* Others need what little it got. */
+        struct pd_disk_result undone = disk->unlink(disk->context, new_name);
+        bool gone = undone.status == PARAMD_OK || undone.status == PARAMD_NOT_FOUND;
+        return gone ? result : undone;
+    }
+    if (result.status == PARAMD_OK) {
+        result = disk->rename(disk->context, new_name, name);
+    }
+    if (result.status == PARAMD_OK) {
+        result = disk->sync_names(disk->context);
+    }
+    return result;
+}
+
+struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct pd_wal_job *job)
+{
+    return job->kind == PD_WAL_WRITE ? write_batch(files, job) : prepare(files, job);
+}
+
+/* The numbers of a log's files while they are being listed. */
+struct removal {
+    const char *log;
+    char (*names)[PD_DISK_NAME_BYTES];
+    size_t count;
+    bool no_memory;
+};
+
+static void note(void *argument, const char *name)
+{
+    struct removal *removal = argument;
+    size_t log_bytes = strlen(removal->log);
+    if (strncmp(name, removal->log, log_bytes) != 0 || name[log_bytes] != '.' ||
+        strlen(name) >= PD_DISK_NAME_BYTES) {
+        return;
+    }
+    void *names = realloc(removal->names, (removal->count + 1) * sizeof *removal->names);
+    if (names == NULL) {
+        removal->no_memory = true;
+        return;
+    }
+    removal->names = names;
+    (void)snprintf(removal->names[removal->count++], PD_DISK_NAME_BYTES, "%s", name);
+}
+
+struct pd_disk_result pd_wal_remove(const struct pd_disk *disk, const char *log)
+{
+    struct removal removal = {.log = log};
+    struct pd_disk_result result = disk->list(disk->context, note, &removal);
+    if (removal.no_memory) {
+        result = (struct pd_disk_result){PARAMD_NO_MEMORY, "no memory for a list of names"};
+    }
+    for (size_t i = 0; result.status == PARAMD_OK && i < removal.count; i++) {
+        result = disk->unlink(disk->context, removal.names[i]);
+    }
+    if (result.status == PARAMD_OK && removal.count > 0) {
+        result = disk->sync_names(disk->context);
+    }
+    free(removal.names);
+    return result;
+}

@@ -1,0 +1,583 @@
+/* Reading a log. One batch is in flight at a time, so damage is a torn end only if nothing on disk
+ * belongs to a batch that was begun after it: every good record says with which LSN its batch
+ * began, and all before that had been durable. */
+#include "server/storage/wal_reader.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/frame.h"
+#include "server/base/assert.h"
+
+enum { WINDOW_BYTES = 4 * 1024 * 1024 };
+
+struct pd_wal_found {
+    uint32_t file;
+    enum paramd_status header; /* as pd_wal_segment_read said */
+    struct pd_wal_segment segment;
+};
+
+static enum paramd_status fail(struct pd_wal_reader *reader, enum paramd_status status,
+                               uint32_t file, uint64_t offset, const char *text)
+{
+    pd_wal_file_name(reader->_log, file, reader->error_file);
+    reader->error_offset = offset;
+    reader->error_text = text;
+    reader->_status = status;
+    return status;
+}
+
+static enum paramd_status corrupt_here(struct pd_wal_reader *reader, const char *text)
+{
+    return fail(reader, PARAMD_CORRUPT, reader->_found[reader->_segment].file, reader->_offset,
+                text);
+}
+
+static void close_file(struct pd_wal_reader *reader)
+{
+    if (reader->_open) {
+        reader->_disk->close(reader->_disk->context, reader->_file);
+        reader->_open = false;
+    }
+}
+
+static enum paramd_status open_file(struct pd_wal_reader *reader, size_t at, enum pd_disk_mode mode)
+{
+    close_file(reader);
+    char name[PD_DISK_NAME_BYTES];
+    pd_wal_file_name(reader->_log, reader->_found[at].file, name);
+    const struct pd_disk *disk = reader->_disk;
+    struct pd_disk_result result = disk->open(disk->context, name, mode, &reader->_file);
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, reader->_found[at].file, 0, result.text);
+    }
+    reader->_open = true;
+    reader->_file_at = at;
+    reader->_window_bytes = 0;
+    return PARAMD_OK;
+}
+
+/* Reads on behind what the window has, which begins before offset and does not reach bytes. */
+static enum paramd_status move_window(struct pd_wal_reader *reader, uint64_t offset, size_t bytes)
+{
+    uint32_t file = reader->_found[reader->_file_at].file;
+    uint64_t rest = reader->_segment_bytes - offset;
+    size_t window = rest < WINDOW_BYTES ? (size_t)rest : WINDOW_BYTES;
+    size_t want = bytes > window ? bytes : window;
+    if (want > reader->_window_capacity) {
+        uint8_t *grown = realloc(reader->_window, want);
+        if (grown == NULL) {
+            return fail(reader, PARAMD_NO_MEMORY, file, offset, "no memory to read a record");
+        }
+        reader->_window = grown;
+        reader->_window_capacity = want;
+    }
+    uint64_t window_end = reader->_window_offset + reader->_window_bytes;
+    bool overlaps = offset >= reader->_window_offset && offset < window_end;
+    size_t have = overlaps ? (size_t)(window_end - offset) : 0;
+    if (have > 0) {
+        memmove(reader->_window, reader->_window + (offset - reader->_window_offset), have);
+    }
+    reader->_window_offset = offset;
+    size_t got;
+    struct pd_disk_result result =
+        reader->_disk->read(reader->_disk->context, reader->_file, offset + have,
+                            reader->_window + have, want - have, &got);
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, file, offset, result.text);
+    }
+    reader->_window_bytes = have + got;
+    if (reader->_window_bytes < bytes) {
+        return fail(reader, PARAMD_CORRUPT, file, offset, "the file is shorter than it was");
+    }
+    return PARAMD_OK;
+}
+
+/* Bytes of a file, which stay until the next call; they are within the segment. NULL: failed. */
+static const uint8_t *view(struct pd_wal_reader *reader, size_t at, uint64_t offset, size_t bytes)
+{
+    if ((!reader->_open || reader->_file_at != at) &&
+        open_file(reader, at, PD_DISK_READ) != PARAMD_OK) {
+        return NULL;
+    }
+    bool there = offset >= reader->_window_offset &&
+                 offset + bytes <= reader->_window_offset + reader->_window_bytes;
+    if (!there && move_window(reader, offset, bytes) != PARAMD_OK) {
+        return NULL;
+    }
+    return reader->_window + (offset - reader->_window_offset);
+}
+
+static bool all_zeros(const uint8_t *bytes, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (bytes[i] != 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* --- finding the segments --- */
+
+struct listing {
+    struct pd_wal_reader *reader;
+    bool no_memory;
+};
+
+static void note(void *argument, const char *name)
+{
+    struct listing *listing = argument;
+    struct pd_wal_reader *reader = listing->reader;
+    uint32_t file;
+    if (!pd_wal_file_number(reader->_log, name, &file)) {
+        return;
+    }
+    struct pd_wal_found *found =
+        realloc(reader->_found, (reader->_found_count + 1) * sizeof *reader->_found);
+    if (found == NULL) {
+        listing->no_memory = true;
+        return;
+    }
+    reader->_found = found;
+    reader->_found[reader->_found_count++] = (struct pd_wal_found){.file = file};
+}
+
+static int by_file(const void *left, const void *right)
+{
+    uint32_t a = ((const struct pd_wal_found *)left)->file;
+    uint32_t b = ((const struct pd_wal_found *)right)->file;
+    return (a > b) - (a < b);
+}
+
+/* Files without a good header last. */
+static int by_generation(const void *left, const void *right)
+{
+    const struct pd_wal_found *a = left;
+    const struct pd_wal_found *b = right;
+    uint64_t x = a->header == PARAMD_OK ? a->segment.generation : UINT64_MAX;
+    uint64_t y = b->header == PARAMD_OK ? b->segment.generation : UINT64_MAX;
+    return x != y ? (x > y) - (x < y) : by_file(left, right);
+}
+
+/* Reads the header of a file, and holds it against the file. */
+static enum paramd_status inspect(struct pd_wal_reader *reader, size_t at)
+{
+    struct pd_wal_found *found = &reader->_found[at];
+    if (found->file != at) {
+        return fail(reader, PARAMD_CORRUPT, (uint32_t)at, 0, "a file of the log is missing");
+    }
+    if (open_file(reader, at, PD_DISK_READ) != PARAMD_OK) {
+        return reader->_status;
+    }
+    uint64_t bytes;
+    struct pd_disk_result result =
+        reader->_disk->size(reader->_disk->context, reader->_file, &bytes);
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, found->file, 0, result.text);
+    }
+    if (bytes < (uint64_t)PD_WAL_PAGE_BYTES * 2 || (at > 0 && bytes != reader->_segment_bytes)) {
+        return fail(reader, PARAMD_CORRUPT, found->file, bytes, "the file has not its size");
+    }
+    reader->_segment_bytes = bytes;
+    const uint8_t *page = view(reader, at, 0, PD_WAL_PAGE_BYTES);
+    if (page == NULL) {
+        return reader->_status;
+    }
+    found->header = pd_wal_segment_read(page, &found->segment);
+    if (found->header == PARAMD_VERSION) {
+        return fail(reader, PARAMD_VERSION, found->file, 0,
+                    "the log has a newer format than this paramd knows: use the newer paramd");
+    }
+    if (found->header != PARAMD_OK) {
+        return PARAMD_OK;
+    }
+    if (found->segment.log_id != reader->_log_id) {
+        return fail(reader, PARAMD_CORRUPT, found->file, 0, "the file belongs to another log");
+    }
+    if (found->segment.file != found->file) {
+        return fail(reader, PARAMD_CORRUPT, found->file, 0, "the file had another name");
+    }
+    if (found->segment.segment_bytes != bytes) {
+        return fail(reader, PARAMD_CORRUPT, found->file, bytes, "the file has not its size");
+    }
+    return PARAMD_OK;
+}
+
+static enum paramd_status missing(struct pd_wal_reader *reader, uint32_t file)
+{
+    for (size_t i = 0; i < reader->_found_count; i++) {
+        if (reader->_found[i].header == PARAMD_CORRUPT) {
+            return fail(reader, PARAMD_CORRUPT, reader->_found[i].file, 0,
+                        "the header of a segment is damaged");
+        }
+    }
+    return fail(reader, PARAMD_CORRUPT, file, 0,
+                "the segment before or after this file is missing, or an old one took its place");
+}
+
+/* Leaves in front the segments from the one with from_lsn on, without a gap. */
+static enum paramd_status choose_segments(struct pd_wal_reader *reader, uint64_t from_lsn)
+{
+    struct pd_wal_found *found = reader->_found;
+    size_t count = 0;
+    size_t first = SIZE_MAX;
+    for (; count < reader->_found_count && found[count].header == PARAMD_OK; count++) {
+        first = found[count].segment.first_lsn <= from_lsn ? count : first;
+    }
+    if (first == SIZE_MAX) {
+        bool empty = count == 0 && from_lsn == 1;
+        return empty ? PARAMD_OK : missing(reader, count > 0 ? found[0].file : 0);
+    }
+    for (size_t i = 1; i < count; i++) {
+        uint64_t step = found[i].segment.generation - found[i - 1].segment.generation;
+        if (step == 0) {
+            return fail(reader, PARAMD_CORRUPT, found[i].file, 0, "the segment is there twice");
+        }
+        if (i > first && step != 1) {
+            return missing(reader, found[i].file);
+        }
+    }
+    /* Those before the first are not needed; their place is behind the others. */
+    for (size_t i = 0; i < first; i++) {
+        struct pd_wal_found old = found[0];
+        memmove(found, found + 1, (reader->_found_count - 1) * sizeof *found);
+        found[reader->_found_count - 1] = old;
+    }
+    reader->_oldest = reader->_found_count - first;
+    reader->_segment_count = count - first;
+    return PARAMD_OK;
+}
+
+enum paramd_status pd_wal_reader_init(struct pd_wal_reader *reader, const struct pd_disk *disk,
+                                      const char *log, uint64_t log_id, uint64_t from_lsn,
+                                      uint64_t until_lsn)
+{
+    *reader = (struct pd_wal_reader){._disk = disk,
+                                     ._log = log,
+                                     ._log_id = log_id,
+                                     ._until_lsn = until_lsn,
+                                     ._offset = PD_WAL_PAGE_BYTES,
+                                     ._records_end = PD_WAL_PAGE_BYTES,
+                                     .error_text = ""};
+    struct listing listing = {.reader = reader};
+    struct pd_disk_result result = disk->list(disk->context, note, &listing);
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, 0, 0, result.text);
+    }
+    if (listing.no_memory) {
+        return fail(reader, PARAMD_NO_MEMORY, 0, 0, "no memory for a list of files");
+    }
+    if (reader->_found_count > 0) {
+        qsort(reader->_found, reader->_found_count, sizeof *reader->_found, by_file);
+    }
+    for (size_t i = 0; i < reader->_found_count; i++) {
+        if (inspect(reader, i) != PARAMD_OK) {
+            return reader->_status;
+        }
+    }
+    close_file(reader);
+    if (reader->_found_count > 0) {
+        qsort(reader->_found, reader->_found_count, sizeof *reader->_found, by_generation);
+    }
+    enum paramd_status status = choose_segments(reader, from_lsn);
+    if (status == PARAMD_OK && reader->_segment_count > 0) {
+        reader->last_lsn = reader->_found[0].segment.first_lsn - 1;
+    }
+    return status;
+}
+
+void pd_wal_reader_deinit(struct pd_wal_reader *reader)
+{
+    close_file(reader);
+    free(reader->_window);
+    free(reader->_found);
+}
+
+/* --- reading records --- */
+
+/* The prefix of a record whose header is good, wherever its place in the log. */
+static bool good_header(struct pd_wal_reader *reader, size_t at, uint64_t offset,
+                        struct pd_wal_prefix *ret_prefix)
+{
+    uint64_t rest = reader->_segment_bytes - offset;
+    const uint8_t *bytes =
+        rest < PD_WAL_PREFIX_BYTES ? NULL : view(reader, at, offset, PD_WAL_PREFIX_BYTES);
+    if (bytes == NULL || !pd_wal_prefix_read(bytes, ret_prefix) ||
+        pd_wal_record_bytes(ret_prefix->header_bytes, ret_prefix->payload_bytes) > rest) {
+        return false;
+    }
+    bytes = view(reader, at, offset, (size_t)PD_WAL_PREFIX_BYTES + ret_prefix->header_bytes);
+    return bytes != NULL && pd_wal_header_good(bytes, ret_prefix->header_bytes, reader->_log_id);
+}
+
+/* The next record, if it stands at this offset, whole and good. */
+static bool good_record(struct pd_wal_reader *reader, uint64_t offset,
+                        struct pd_wal_record *ret_record)
+{
+    struct pd_wal_prefix prefix;
+    if (!good_header(reader, reader->_segment, offset, &prefix)) {
+        return false;
+    }
+    bool opens = prefix.batch_lsn == prefix.lsn && offset % PD_WAL_PAGE_BYTES == 0;
+    if (prefix.lsn != reader->last_lsn + 1 ||
+        prefix.generation != reader->_found[reader->_segment].segment.generation ||
+        (!opens && prefix.batch_lsn != reader->_batch_lsn)) {
+        return false;
+    }
+    size_t bytes = pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes);
+    const uint8_t *record = view(reader, reader->_segment, offset, bytes);
+    if (record == NULL) {
+        return false;
+    }
+    const uint8_t *header = record + PD_WAL_PREFIX_BYTES;
+    const uint8_t *payload = header + prefix.header_bytes;
+    const uint8_t *end = payload + prefix.payload_bytes;
+    struct pd_span span = {(uint8_t *)(uintptr_t)payload, prefix.payload_bytes};
+    if (pd_payload_sum(&span, 1) != prefix.payload_sum ||
+        !all_zeros(end, (size_t)(record + bytes - end))) {
+        return false;
+    }
+    *ret_record = (struct pd_wal_record){
+        .kind = prefix.kind,
+        .lsn = prefix.lsn,
+        .header = header,
+        .header_bytes = prefix.header_bytes,
+        .payload = payload,
+        .payload_bytes = prefix.payload_bytes,
+        .payload_sum = prefix.payload_sum,
+    };
+    if (opens) {
+        reader->_batch_lsn = prefix.lsn;
+        reader->_batch_offset = offset;
+    }
+    reader->_offset = offset + bytes;
+    reader->_records_end = reader->_offset;
+    return true;
+}
+
+/* --- where records end --- */
+
+static void note_cut(struct pd_wal_reader *reader, size_t at, uint64_t offset, uint64_t end)
+{
+    if (reader->cut_bytes == 0) {
+        pd_wal_file_name(reader->_log, reader->_found[at].file, reader->cut_file);
+        reader->cut_offset = offset;
+        reader->_cut_at = at;
+    }
+    if (reader->_cut_at == at && end - reader->cut_offset > reader->cut_bytes) {
+        reader->cut_bytes = end - reader->cut_offset;
+    }
+}
+
+/* Looks from offset on for records that should have been read. Those of the batch that was in
+ * flight are cut; one of a later batch says that something durable is damaged. */
+static enum paramd_status search(struct pd_wal_reader *reader, size_t at, uint64_t offset)
+{
+    uint64_t next = reader->last_lsn + 1;
+    for (uint64_t place = pd_wal_round_up(offset, PD_WAL_ALIGNMENT); place < reader->_segment_bytes;
+         place += PD_WAL_ALIGNMENT) {
+        struct pd_wal_prefix prefix;
+        if (good_header(reader, at, place, &prefix) && prefix.lsn >= next) {
+            if (prefix.batch_lsn > next) {
+                return fail(reader, PARAMD_CORRUPT, reader->_found[at].file, offset,
+                            "a damaged record has good ones behind it");
+            }
+            size_t bytes = pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes);
+            note_cut(reader, at, offset, place + bytes);
+        }
+        if (reader->_status != PARAMD_OK) {
+            return reader->_status;
+        }
+    }
+    return PARAMD_OK;
+}
+
+/* Whether something of the next record can be seen where it should be, though it is not good: one
+ * number of its prefix is enough, since no older bytes have it. */
+static enum paramd_status look_for_traces(struct pd_wal_reader *reader)
+{
+    size_t at = reader->_segment;
+    uint64_t offset = reader->_offset;
+    uint64_t page_end = pd_wal_round_up(offset, PD_WAL_PAGE_BYTES);
+    if (page_end > offset) { /* within a batch: all of the page was written with it */
+        note_cut(reader, at, offset, page_end);
+    }
+    if (reader->_segment_bytes - offset < PD_WAL_PREFIX_BYTES) {
+        return PARAMD_OK;
+    }
+    const uint8_t *bytes = view(reader, at, offset, PD_WAL_PREFIX_BYTES);
+    if (bytes == NULL) {
+        return reader->_status;
+    }
+    struct pd_wal_prefix prefix;
+    (void)pd_wal_prefix_read(bytes, &prefix);
+    uint64_t next = reader->last_lsn + 1;
+    if (prefix.lsn == next || prefix.batch_lsn == next ||
+        prefix.generation == reader->_found[at].segment.generation) {
+        uint64_t end = offset + pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes);
+        bool possible = end <= reader->_segment_bytes;
+        note_cut(reader, at, offset, possible ? end : offset + PD_WAL_PREFIX_BYTES);
+    }
+    return PARAMD_OK;
+}
+
+/* The records end here and no segment follows: is that how far the log had come? */
+static enum paramd_status check_end(struct pd_wal_reader *reader)
+{
+    if (reader->_segment_count > 0) {
+        if (look_for_traces(reader) != PARAMD_OK ||
+            search(reader, reader->_segment, reader->_offset) != PARAMD_OK) {
+            return reader->_status;
+        }
+    }
+    /* A next segment whose header was lost or damaged lies where the log goes on: in a file that
+     * was not used yet, or in the one used longest ago. */
+    for (size_t i = reader->_segment_count; i < reader->_found_count; i++) {
+        enum paramd_status header = reader->_found[i].header;
+        if (header == PARAMD_CORRUPT) {
+            note_cut(reader, i, 0, PD_WAL_PAGE_BYTES);
+        }
+        if ((header != PARAMD_OK || i == reader->_oldest) &&
+            search(reader, i, PD_WAL_PAGE_BYTES) != PARAMD_OK) {
+            return reader->_status;
+        }
+    }
+    if (reader->last_lsn < reader->_until_lsn) {
+        return reader->_segment_count > 0
+                   ? corrupt_here(reader, "records that had been durable are missing")
+                   : fail(reader, PARAMD_CORRUPT, 0, 0, "the log is missing");
+    }
+    return reader->_status = PARAMD_NOT_FOUND;
+}
+
+/* No record stands at the offset: it is in the next segment, or there is none. */
+static enum paramd_status leave_segment(struct pd_wal_reader *reader)
+{
+    if (reader->_segment + 1 >= reader->_segment_count) {
+        return check_end(reader);
+    }
+    bool damaged = reader->_offset % PD_WAL_PAGE_BYTES != 0; /* or padding would end here */
+    if (damaged || reader->_found[reader->_segment + 1].segment.first_lsn != reader->last_lsn + 1) {
+        return corrupt_here(reader, "a damaged record has good ones behind it");
+    }
+    reader->_segment++;
+    reader->_offset = PD_WAL_PAGE_BYTES;
+    reader->_records_end = PD_WAL_PAGE_BYTES;
+    reader->_batch_lsn = 0;
+    reader->_batch_offset = 0;
+    return PARAMD_OK;
+}
+
+/* Whether the rest of the page is what a batch leaves behind its last record: zeros. */
+static bool skip_padding(struct pd_wal_reader *reader)
+{
+    uint64_t page_end = pd_wal_round_up(reader->_offset, PD_WAL_PAGE_BYTES);
+    size_t rest = (size_t)(page_end - reader->_offset);
+    const uint8_t *bytes = rest == 0 ? NULL : view(reader, reader->_segment, reader->_offset, rest);
+    if (bytes == NULL || !all_zeros(bytes, rest)) {
+        return false;
+    }
+    reader->_offset = page_end;
+    return true;
+}
+
+/* The log says that it ends with this record. */
+static enum paramd_status check_sealed(struct pd_wal_reader *reader)
+{
+    reader->sealed = true;
+    if (reader->_segment + 1 < reader->_segment_count) {
+        return corrupt_here(reader, "the log goes on behind its end");
+    }
+    if (reader->last_lsn < reader->_until_lsn) {
+        return corrupt_here(reader, "the log ends too early: an old file may have been put back");
+    }
+    return reader->_status = PARAMD_NOT_FOUND;
+}
+
+enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
+                                      struct pd_wal_record *ret_record)
+{
+    while (reader->_status == PARAMD_OK) {
+        if (reader->_segment_count == 0) {
+            return check_end(reader);
+        }
+        struct pd_wal_record record;
+        if (good_record(reader, reader->_offset, &record)) {
+            reader->last_lsn = record.lsn;
+            if (record.kind == PD_WAL_END) {
+                return check_sealed(reader);
+            }
+            *ret_record = record;
+            return PARAMD_OK;
+        }
+        if (reader->_status == PARAMD_OK && !skip_padding(reader) && reader->_status == PARAMD_OK) {
+            (void)leave_segment(reader);
+        }
+    }
+    return reader->_status;
+}
+
+/* --- sealing --- */
+
+static enum paramd_status write_synced(struct pd_wal_reader *reader, uint64_t offset,
+                                       const uint8_t *bytes, size_t count)
+{
+    const struct pd_disk *disk = reader->_disk;
+    struct pd_disk_result result = disk->write(disk->context, reader->_file, offset, bytes, count);
+    if (result.status == PARAMD_OK) {
+        result = disk->sync(disk->context, reader->_file);
+    }
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, reader->_found[reader->_segment].file, offset,
+                    result.text);
+    }
+    return PARAMD_OK;
+}
+
+/* Writes the pages up to the end of the last record as they were read, zeros behind it. */
+static enum paramd_status rewrite(struct pd_wal_reader *reader, uint64_t from)
+{
+    size_t records = (size_t)(reader->_records_end - from);
+    size_t count = pd_wal_round_up(records, PD_WAL_PAGE_BYTES);
+    if (view(reader, reader->_segment, from, count) == NULL) {
+        return reader->_status;
+    }
+    uint8_t *bytes = reader->_window + (from - reader->_window_offset);
+    memset(bytes + records, 0, count - records);
+    return write_synced(reader, from, bytes, count);
+}
+
+static enum paramd_status write_end(struct pd_wal_reader *reader, uint64_t offset)
+{
+    uint64_t lsn = reader->last_lsn + 1;
+    uint8_t page[PD_WAL_PAGE_BYTES] = {0};
+    pd_wal_end_write(lsn, lsn, reader->_found[reader->_segment].segment.generation, reader->_log_id,
+                     page, sizeof page);
+    return write_synced(reader, offset, page, sizeof page);
+}
+
+enum paramd_status pd_wal_reader_seal(struct pd_wal_reader *reader)
+{
+    PD_ASSERT(reader->_status == PARAMD_NOT_FOUND);
+    if (reader->sealed || reader->_segment_count == 0) {
+        return PARAMD_OK;
+    }
+    uint64_t end = pd_wal_round_up(reader->_records_end, PD_WAL_PAGE_BYTES);
+    if (end + PD_WAL_PAGE_BYTES > reader->_segment_bytes) {
+        return corrupt_here(reader, "no room is left where it is kept");
+    }
+    /* A segment's header is written with its first batch. The end says that all before it is
+     * durable, so it comes after that is true. */
+    uint64_t from = reader->_batch_offset <= PD_WAL_PAGE_BYTES ? 0 : reader->_batch_offset;
+    reader->_status = PARAMD_OK;
+    if (open_file(reader, reader->_segment, PD_DISK_WRITE) != PARAMD_OK ||
+        rewrite(reader, from) != PARAMD_OK || write_end(reader, end) != PARAMD_OK) {
+        return reader->_status;
+    }
+    reader->last_lsn++;
+    reader->sealed = true;
+    reader->_status = PARAMD_NOT_FOUND;
+    return PARAMD_OK;
+}
