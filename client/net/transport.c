@@ -217,9 +217,9 @@ static ssize_t move_out(struct stream *stream, const struct pd_span *spans, size
     return bytes < 0 ? -errno : bytes;
 }
 
-/* The socket counts as readable once so much is there, but never waits for more than is still
- * missing of the frame. Without it a polling loop reads a block in many small pieces. */
-static void set_low_water(struct stream *stream)
+/* Whether much of a frame is missing: then the socket counts as readable once that is there, and is
+ * left alone until then. Without it a polling loop reads a block in many small pieces. */
+static bool waits_for_bulk(struct stream *stream)
 {
     struct pd_span spans[SPANS_MAX];
     size_t count = pd_client_read_target(stream->transport->core, stream->link, spans, SPANS_MAX);
@@ -232,6 +232,7 @@ static void set_low_water(struct stream *stream)
         stream->low_water = bytes;
         (void)setsockopt(stream->fd, SOL_SOCKET, SO_RCVLOWAT, &bytes, sizeof bytes);
     }
+    return bytes > 1;
 }
 
 /* False: the stream is closed. */
@@ -251,8 +252,9 @@ static bool stream_read(struct stream *stream)
             pd_client_received(stream->transport->core, stream->link, (size_t)bytes,
                                pd_transport_now_us());
             total += (size_t)bytes;
-            if (last && !stream->is_shared) {
-                set_low_water(stream);
+            bool head_only = count == 1;
+            if (!stream->is_shared && (last || head_only) && waits_for_bulk(stream)) {
+                return true;
             }
         } else if (bytes == 0) {
             stream_failed(stream, "lost the connection to", "the daemon closed it");
