@@ -17,6 +17,9 @@ struct pd_disk_result {
     const char *text; /* for a person; static, never NULL */
 };
 
+/* Written in front, where cppcheck can read it. */
+#define PD_DISK_CHECKED __attribute__((warn_unused_result)) struct pd_disk_result
+
 enum pd_disk_mode {
     PD_DISK_READ,
     PD_DISK_WRITE, /* to read and write; the file must be there, as for READ */
@@ -30,39 +33,32 @@ enum pd_disk_mode {
 struct pd_disk {
     void *context; /* the first argument of each function */
 
-    struct pd_disk_result (*open)(void *context, const char *name, enum pd_disk_mode mode,
-                                  int *ret_file) __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*open)(void *context, const char *name, enum pd_disk_mode mode, int *ret_file);
     void (*close)(void *context, int file);
 
     /* Fills bytes from offset on; ret_count is less than count only where the file ends. */
-    struct pd_disk_result (*read)(void *context, int file, uint64_t offset, void *bytes,
-                                  size_t count, size_t *ret_count)
-        __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*read)
+    (void *context, int file, uint64_t offset, void *bytes, size_t count, size_t *ret_count);
     /* All or an error, after which any part may have been written. */
-    struct pd_disk_result (*write)(void *context, int file, uint64_t offset, const void *bytes,
-                                   size_t count) __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*write)
+    (void *context, int file, uint64_t offset, const void *bytes, size_t count);
     /* Takes the space for so many bytes from the start, so that writing them needs no more; the
      * file is at least as long then, what was never written zeros. */
-    struct pd_disk_result (*allocate)(void *context, int file, uint64_t bytes)
-        __attribute__((warn_unused_result));
-    struct pd_disk_result (*sync)(void *context, int file) __attribute__((warn_unused_result));
-    struct pd_disk_result (*size)(void *context, int file, uint64_t *ret_bytes)
-        __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*allocate)(void *context, int file, uint64_t bytes);
+    PD_DISK_CHECKED (*sync)(void *context, int file);
+    PD_DISK_CHECKED (*size)(void *context, int file, uint64_t *ret_bytes);
 
     /* Takes the place of a file that has the name `to`. */
-    struct pd_disk_result (*rename)(void *context, const char *from, const char *to)
-        __attribute__((warn_unused_result));
-    struct pd_disk_result (*unlink)(void *context, const char *name)
-        __attribute__((warn_unused_result));
-    struct pd_disk_result (*sync_names)(void *context) __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*rename)(void *context, const char *from, const char *to);
+    PD_DISK_CHECKED (*unlink)(void *context, const char *name);
+    PD_DISK_CHECKED (*sync_names)(void *context);
     /* Calls each for every file, in any order; it must not use the disk. */
-    struct pd_disk_result (*list)(void *context, void (*each)(void *argument, const char *name),
-                                  void *argument) __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*list)
+    (void *context, void (*each)(void *argument, const char *name), void *argument);
 
     /* Makes the file if need be and keeps every other opener out (BUSY) until close, or until this
      * process ends, however it ends. */
-    struct pd_disk_result (*lock)(void *context, const char *name, int *ret_file)
-        __attribute__((warn_unused_result));
+    PD_DISK_CHECKED (*lock)(void *context, const char *name, int *ret_file);
 };
 
 #endif

@@ -175,6 +175,8 @@ disk_list(void *context, void (*each)(void *argument, const char *name), void *a
         return result;
     }
     errno = 0;
+    /* Safe on a stream of one's own, and readdir_r is not to be used any more. */
+    // cppcheck-suppress readdirCalled
     for (struct dirent *entry; (entry = readdir(entries)) != NULL; errno = 0) {
         if (entry->d_name[0] != '.') {
             each(argument, entry->d_name);
@@ -203,16 +205,16 @@ static struct pd_disk_result disk_lock(void *context, const char *name, int *ret
 
 struct pd_disk_result pd_posix_disk_open(const char *directory, struct pd_disk *ret_disk)
 {
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return failed(errno);
+    }
     struct directory *opened = malloc(sizeof *opened);
     if (opened == NULL) {
+        (void)close(fd);
         return failed(ENOMEM);
     }
-    opened->fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (opened->fd < 0) {
-        struct pd_disk_result result = failed(errno);
-        free(opened);
-        return result;
-    }
+    opened->fd = fd;
     *ret_disk = (struct pd_disk){
         .context = opened,
         .open = disk_open,
