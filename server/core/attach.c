@@ -383,6 +383,18 @@ static void count_tensors(const struct pd_model *model, struct pd_count *count)
     }
 }
 
+static void hash_blocks(const struct pd_model *model, struct pd_count *count)
+{
+    for (uint32_t i = 0; i < count->hash_count; i++) {
+        uint64_t in_model;
+        const struct pd_block *block = NULL;
+        if (pd_model_locate(model, count->first_tensor, count->first_block + i, &in_model)) {
+            block = pd_model_block(model, in_model);
+        }
+        count->hashes[i] = block != NULL ? pd_block_hash(block) : 0;
+    }
+}
+
 /* Control has made room for the counters in the message. */
 static void count(struct pd_shard *shard, const struct pd_model *model, struct pd_message *message,
                   struct pd_effects *effects)
@@ -394,6 +406,7 @@ static void count(struct pd_shard *shard, const struct pd_model *model, struct p
     if (model != NULL) {
         message->count->model = model->count;
         count_tensors(model, message->count);
+        hash_blocks(model, message->count);
     }
     pd_list_push(&effects->to_control, &message->link);
 }

@@ -181,6 +181,10 @@ static struct pd_message *copy_for(const struct pd_message *like, uint32_t shard
         pd_message_destroy(message);
         return NULL;
     }
+    if (message->count != NULL) {
+        message->count->first_block = like->count->first_block;
+        message->count->hash_count = like->count->hash_count;
+    }
     return message;
 }
 

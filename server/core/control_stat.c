@@ -116,12 +116,26 @@ static uint32_t page_of(const struct pd_definition *definition, uint32_t first)
     return count;
 }
 
+/* Which hashes a page has: 0 if there is no such block. */
+static uint32_t hashes_of(const struct pd_definition *definition, const Paramd__Stat *stat)
+{
+    if (stat->first_tensor >= definition->tensor_count) {
+        return 0;
+    }
+    uint64_t blocks = definition->tensors[stat->first_tensor].blocks;
+    uint64_t left = stat->first_block < blocks ? blocks - stat->first_block : 0;
+    uint64_t most = PD_HASHED_ELEMENTS_MAX / definition->block_elements;
+    most = most < PD_HASHES_MAX ? most : PD_HASHES_MAX;
+    return (uint32_t)(left < most ? left : most);
+}
+
 void pd_control_stat(struct pd_control *control, const struct pd_control_request *request,
                      struct pd_control_effects *effects)
 {
     const Paramd__Stat *stat = (const Paramd__Stat *)request->header;
     struct pd_message like = {.kind = PD_MESSAGE_COUNT};
     uint32_t tensors = 0;
+    uint32_t hashes = 0;
     if (stat->model[0] != '\0') {
         struct pd_control_model *model = pd_control_find(control, stat->model);
         if (model == NULL) {
@@ -134,9 +148,23 @@ void pd_control_stat(struct pd_control *control, const struct pd_control_request
             return;
         }
         like.model = model->number;
-        tensors = page_of(model->definition, stat->first_tensor);
+        if (stat->hash) {
+            hashes = hashes_of(model->definition, stat);
+        } else {
+            tensors = page_of(model->definition, stat->first_tensor);
+        }
+    }
+    if (stat->hash && hashes == 0) {
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_INVALID,
+                         "hashes of a block that does not exist: name a model, a tensor by "
+                         "number and a block of it");
+        return;
     }
     like.count = pd_count_create(stat->first_tensor, tensors);
+    if (like.count != NULL) {
+        like.count->first_block = stat->first_block;
+        like.count->hash_count = hashes;
+    }
     struct pd_control_ask *ask =
         like.count != NULL ? pd_control_ask_all(control, &like, request, effects) : NULL;
     if (ask == NULL) {
@@ -193,6 +221,9 @@ void pd_control_count(struct pd_control_ask *ask, const struct pd_message *messa
 {
     count_shard(&ask->count->shard, &message->count->shard);
     count_model(&ask->count->model, &message->count->model);
+    for (uint32_t i = 0; i < ask->count->hash_count; i++) {
+        ask->count->hashes[i] += message->count->hashes[i]; /* one shard has the block */
+    }
     for (uint32_t i = 0; i < ask->count->tensor_count; i++) {
         count_tensor(&ask->count->tensors[i], &message->count->tensors[i]);
     }
@@ -324,6 +355,16 @@ static bool fill_tensors(struct pd_control *control, const struct pd_control_mod
     return true;
 }
 
+static bool fill_hashes(const struct pd_control_model *model, struct pd_count *count,
+                        Paramd__Stated *stated)
+{
+    uint64_t end = count->first_block + count->hash_count;
+    stated->block_hash = count->hashes;
+    stated->n_block_hash = count->hash_count;
+    stated->more = end < model->definition->tensors[count->first_tensor].blocks;
+    return true;
+}
+
 /* What belongs to the model as a whole comes with the first page of its tensors. */
 static bool fill_model(struct pd_control *control, const struct pd_control_model *model,
                        const struct pd_control_ask *ask, Paramd__Stated *stated,
@@ -366,8 +407,9 @@ void pd_control_counted(struct pd_control *control, struct pd_control_ask *ask,
         }
         describe(model, &info);
         stated.model = &info;
-        made = fill_model(control, model, ask, &stated, &counters) &&
-               fill_tensors(control, model, ask->count, &stated);
+        made = ask->count->hash_count > 0 ? fill_hashes(model, ask->count, &stated)
+                                          : fill_model(control, model, ask, &stated, &counters) &&
+                                                fill_tensors(control, model, ask->count, &stated);
     }
     if (!made) {
         no_room(effects, ask->conn, ask->request_id);

@@ -91,10 +91,17 @@ struct pd_shard_count {
     uint64_t memory_bytes;
 };
 
-/* What a shard has counted: of one model, of itself, and of one page of the model's tensors. */
+/* Blocks whose hashes are asked for at a time, and their elements: some milliseconds of reading. */
+enum { PD_HASHES_MAX = 64, PD_HASHED_ELEMENTS_MAX = 4 * 1024 * 1024 };
+
+/* What a shard has counted: of one model, of itself, and of one page of the model's tensors. Or,
+ * with hash_count, the hashes of that many blocks of the first tensor; 0 for those of others. */
 struct pd_count {
     struct pd_model_count model;
     struct pd_shard_count shard;
+    uint64_t first_block;
+    uint32_t hash_count;
+    uint64_t hashes[PD_HASHES_MAX];
     uint32_t first_tensor;
     uint32_t tensor_count;
     struct pd_tensor_count tensors[];

@@ -1,5 +1,5 @@
 /* Requests that control decides: how many of one connection may wait for it, and what becomes of
- * those behind them. */
+ * those behind them; and the hashes of blocks, which it gathers. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -128,6 +128,81 @@ START_TEST(who_hangs_up_in_a_flood_leaves_nothing_behind)
 }
 END_TEST
 
+enum { HASHED_BLOCKS = 100 };
+
+/* All hashes of the tensor, page by page. */
+static void hash_blocks(uint64_t hashes[HASHED_BLOCKS])
+{
+    Paramd__Stat stat = PARAMD__STAT__INIT;
+    stat.model = "hashed";
+    stat.hash = true;
+    for (bool more = true; more;) {
+        stat.request_id = pd_wire_request_id(wire);
+        pd_send(wire, PD_KIND_STAT, &stat.base, NULL, 0);
+        const Paramd__Stated *stated = pd_wire_expect(wire, PD_KIND_STATED);
+        ck_assert_uint_gt(stated->n_block_hash, 0);
+        ck_assert_uint_le(stated->n_block_hash, HASHED_BLOCKS - stat.first_block);
+        memcpy(hashes + stat.first_block, stated->block_hash,
+               stated->n_block_hash * sizeof *hashes);
+        stat.first_block += stated->n_block_hash;
+        more = stated->more;
+    }
+    ck_assert_uint_eq(stat.first_block, HASHED_BLOCKS);
+}
+
+/* The hashes after one push to block 70, and how many another push to it changes. */
+static unsigned hash_on(uint32_t shards, uint64_t hashes[HASHED_BLOCKS])
+{
+    uint64_t after[HASHED_BLOCKS];
+    unsigned changed = 0;
+    rig = pd_rig_create(&(struct pd_rig_options){.shards = shards});
+    plan = pd_plan_ledger("hashed", (HASHED_BLOCKS - 1) * 1024 + 5);
+    plan.group[0].optimizer = "adam";
+    worker = pd_worker_named(1);
+    uint32_t shard = pd_plan_slot(&plan, 0, 70) % shards;
+    wire = pd_wire_open(rig, shard);
+    pd_join(wire, &worker, &plan);
+    pd_push_one(wire, &worker, &plan, 0, 70, 0.5F);
+    (void)pd_wire_expect(wire, PD_KIND_ACK);
+    hash_blocks(hashes);
+    pd_push_one(wire, &worker, &plan, 0, 70, 0.25F);
+    (void)pd_wire_expect(wire, PD_KIND_ACK);
+    hash_blocks(after);
+    for (unsigned i = 0; i < HASHED_BLOCKS; i++) {
+        changed += hashes[i] != after[i];
+        ck_assert(i == 0 || hashes[i] != hashes[i - 1]);
+    }
+    pd_rig_destroy(rig);
+    return changed;
+}
+
+START_TEST(equal_blocks_have_equal_hashes_on_any_number_of_shards)
+{
+    uint64_t on_one[HASHED_BLOCKS];
+    uint64_t on_three[HASHED_BLOCKS];
+    ck_assert_uint_eq(hash_on(1, on_one), 1);
+    ck_assert_uint_eq(hash_on(3, on_three), 1);
+    ck_assert_mem_eq(on_one, on_three, sizeof on_one);
+}
+END_TEST
+
+START_TEST(hashes_of_blocks_that_do_not_exist_are_refused)
+{
+    Paramd__Stat stat = PARAMD__STAT__INIT;
+    start();
+    stat.hash = true;
+    for (unsigned i = 0; i < 3; i++) {
+        stat.request_id = pd_wire_request_id(wire);
+        stat.model = i == 0 ? "" : "m";
+        stat.first_tensor = i == 1 ? 1 : 0;
+        stat.first_block = i == 2 ? 3 : 0;
+        pd_send(wire, PD_KIND_STAT, &stat.base, NULL, 0);
+        (void)pd_wire_expect_error(wire, PARAMD_INVALID);
+    }
+    stop();
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("control");
@@ -137,5 +212,9 @@ Suite *pd_test_suite(void)
     tcase_add_test(floods, a_push_behind_a_flood_is_taken_in_its_turn);
     tcase_add_test(floods, who_hangs_up_in_a_flood_leaves_nothing_behind);
     suite_add_tcase(suite, floods);
+    TCase *hashes = tcase_create("hashes");
+    tcase_add_test(hashes, equal_blocks_have_equal_hashes_on_any_number_of_shards);
+    tcase_add_test(hashes, hashes_of_blocks_that_do_not_exist_are_refused);
+    suite_add_tcase(suite, hashes);
     return suite;
 }
