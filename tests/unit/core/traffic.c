@@ -248,6 +248,9 @@ static void make_definition(struct traffic *traffic, struct made_model *made)
         ck_assert_int_eq(pd_hyper_set(optimizer, &made->hypers[i], "staleness_max", i == 0 ? 0 : 9,
                                       NULL, error, sizeof error),
                          PARAMD_OK);
+        ck_assert_int_eq(pd_hyper_set(optimizer, &made->hypers[i], "staleness", 0, "inverse", error,
+                                      sizeof error),
+                         PARAMD_OK);
     }
 }
 
