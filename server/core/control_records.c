@@ -172,11 +172,11 @@ static enum paramd_status replay_created(struct pd_control *control,
                                          const struct pd_logged *logged,
                                          char error[PD_ERROR_TEXT_BYTES])
 {
-    if (decided->model < control->first_number ||
+    /* In order: every shard takes one CREATE_MODEL before the next. */
+    if (decided->model < control->next_number ||
         decided->model - control->first_number >= NUMBERS_OF_START ||
         decided->generation != control->generation || decided->attempt == 0 ||
         decided->session.len != PD_SESSION_BYTES ||
-        pd_control_find_number(control, decided->model) != NULL ||
         pd_control_find(control, decided->name) != NULL) {
         return refuse(error, "model %.100s, number %llu, is there already or was not made then",
                       decided->name, (unsigned long long)decided->model);
@@ -195,7 +195,7 @@ static enum paramd_status replay_created(struct pd_control *control,
         pd_control_model_destroy(model);
         return status;
     }
-    control->next_number = larger(control->next_number, decided->model + 1);
+    control->next_number = decided->model + 1;
     return PARAMD_OK;
 }
 
@@ -290,14 +290,13 @@ static enum paramd_status replay_decided(struct pd_control *control, unsigned ki
 {
     struct pd_control_model *model = pd_control_find_number(control, decided->model);
     struct pd_session_key key = {.nonce = decided->nonce};
-    bool has_key = decided->session.len == PD_SESSION_BYTES;
     bool needs_key =
         kind == PD_RECORD_ATTEMPT || kind == PD_RECORD_OPENED || kind == PD_RECORD_ENDED;
-    if (model == NULL || has_key != needs_key) {
-        return refuse(error, "a %s of model %llu, which is not there, or without a session",
+    if (model == NULL || decided->session.len != (needs_key ? PD_SESSION_BYTES : 0)) {
+        return refuse(error, "a %s of model %llu, which is not there, or whose session is wrong",
                       pd_record_name(kind), (unsigned long long)decided->model);
     }
-    if (has_key) {
+    if (needs_key) {
         memcpy(key.bits, decided->session.data, PD_SESSION_BYTES);
     }
     switch (kind) {
@@ -416,11 +415,6 @@ static bool restore_sessions(struct pd_control *control, struct pd_control_effec
     return told;
 }
 
-static int by_number(const struct pd_control_model *a, const struct pd_control_model *b)
-{
-    return (a->number > b->number) - (a->number < b->number);
-}
-
 enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, uint64_t now_us,
                                         struct pd_control_effects *effects)
 {
@@ -437,8 +431,6 @@ enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, 
         return PARAMD_RESOURCE_EXHAUSTED;
     }
     begin_epoch(control, &start);
-    /* CREATEs that overlap are recorded as they succeed, not as they were numbered. */
-    HASH_SRT(by_number, control->numbers, by_number);
     struct pd_control_model *model = control->numbers;
     for (; model != NULL; model = model->by_number.next) {
         model->initialiser_seen_us = now_us;

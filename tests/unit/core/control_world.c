@@ -104,7 +104,7 @@ static struct pd_definition *define(char *name, unsigned form)
     for (unsigned i = 0; i < 2; i++) {
         paramd__group__init(&group[i]);
         group[i].name = groups[i];
-        group[i].optimizer = i == 0 ? "sgd" : "adam";
+        group[i].optimizer = i == 0 ? "rmsprop" : "adam";
         group_pointers[i] = &group[i];
         paramd__tensor__init(&tensor[i]);
         tensor[i].name = tensors[i];
@@ -193,6 +193,9 @@ static void note_opened(struct pd_told *told, const struct pd_message *message)
     if (session == NULL) {
         ck_assert_uint_lt(told->session_count, PD_WORLD_SESSIONS_MAX);
         session = &told->sessions[told->session_count++];
+        struct pd_told_model *model = find_told(told, message->model);
+        ck_assert_uint_gt(message->opening, model->opening);
+        model->opening = message->opening;
     }
     *session = (struct pd_session_of_model){message->model, message->session, message->opening};
 }
@@ -384,7 +387,8 @@ static void empty(struct pd_link *list)
 static void control_step(struct pd_world *world, struct pd_message *message)
 {
     bool full = pd_world_random(world, 16) == 0;
-    world->log_room = full ? pd_world_random(world, 4000) : LOG_ROOM;
+    world->log_room =
+        full ? pd_world_random(world, UINT64_C(2) << pd_world_random(world, 12)) : LOG_ROOM;
     world->effects.log_room = world->log_room;
     pd_control_step(world->control, message, world->now_us, &world->effects);
     carry_out(world);

@@ -27,6 +27,7 @@ struct pd_told_model {
     uint64_t attempt;
     uint64_t ready;
     uint64_t form;
+    uint64_t opening; /* the last of its sessions'; no number comes again */
     char name[8];
     struct pd_session_key initialiser;
     struct pd_hyper hyper[PD_WORLD_GROUPS];
