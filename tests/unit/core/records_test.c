@@ -198,6 +198,47 @@ START_TEST(a_record_that_does_not_fit_is_refused)
 }
 END_TEST
 
+START_TEST(a_set_that_needs_other_moments_is_refused)
+{
+    const struct pd_optimizer *optimizer = pd_optimizer_find("rmsprop");
+    struct pd_arena arena;
+    const char *text;
+    unsigned tried = 0;
+    pd_arena_init(&arena, PD_REPLAY_ARENA_BYTES);
+    for (uint64_t seed = 1; tried == 0; seed++) {
+        traffic_run(&traffic, seed, PARAMD__ACK_LEVEL__LOGGED, 0);
+        const struct pd_definition *definition = traffic.made[0].definition;
+        for (size_t i = 0; i < 2; i++) {
+            struct pd_shard *shard = traffic_shard(&traffic);
+            struct pd_hyper hyper = traffic.made[0].hypers[i];
+            struct pd_group_hypers group;
+            Paramd__GroupHypers *groups[] = {&group.message};
+            Paramd__RecordTold told = PARAMD__RECORD_TOLD__INIT;
+            uint8_t header[4096];
+            char error[PD_ERROR_TEXT_BYTES];
+            if (pd_optimizer_find(definition->groups[i].optimizer) == optimizer) {
+                ck_assert_int_eq(
+                    pd_hyper_set(optimizer, &hyper, "momentum", 0.9, NULL, error, sizeof error),
+                    PARAMD_OK);
+                pd_group_hypers_fill(&group, definition->groups[i].name, optimizer, &hyper);
+                told.model = traffic.made[0].number;
+                told.groups = groups;
+                told.n_groups = 1;
+                struct pd_logged logged = {.kind = PD_RECORD_SET_HYPERS, .header = header};
+                logged.header_count = protobuf_c_message_pack(&told.base, header);
+                ck_assert_int_eq(replay(shard, &traffic.records[0].logged, &arena, &text),
+                                 PARAMD_OK);
+                ck_assert_int_eq(replay(shard, &logged, &arena, &text), PARAMD_INVALID);
+                tried++;
+            }
+            pd_shard_destroy(shard);
+        }
+        traffic_finish(&traffic);
+    }
+    pd_arena_deinit(&arena);
+}
+END_TEST
+
 static const struct pd_definition *find_nothing(void *context, uint64_t model)
 {
     (void)context;
@@ -260,6 +301,7 @@ Suite *pd_test_suite(void)
     TCase *tampered = tcase_create("tampered");
     tcase_add_test(tampered, a_record_with_anything_changed_never_breaks_memory);
     tcase_add_test(tampered, a_record_that_does_not_fit_is_refused);
+    tcase_add_test(tampered, a_set_that_needs_other_moments_is_refused);
     tcase_add_test(tampered, records_of_models_that_control_does_not_know_are_passed_over);
     suite_add_tcase(suite, tampered);
     return suite;

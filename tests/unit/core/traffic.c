@@ -147,10 +147,15 @@ static void step(struct traffic *traffic, struct pd_event *event)
     pd_link_init(&traffic->effects.to_control);
     event->now_us = traffic->now_us;
     pd_shard_step(traffic->shard, event, &traffic->effects);
+    uint64_t bytes = 0;
     for (unsigned i = 0; i < traffic->effects.record_count; i++) {
+        const struct pd_record *record = &traffic->effects.records[i];
         ck_assert(traffic->effects.wait);
-        write_down(traffic, &traffic->effects.records[i]);
+        write_down(traffic, record);
+        bytes += protobuf_c_message_get_packed_size(record->header) + record->payload_count;
     }
+    ck_assert_msg(bytes <= event->log_room, "seed %llu: more was recorded than there was room for",
+                  (unsigned long long)traffic->seed);
     take_messages(traffic);
     traffic->hash = traffic_hash(traffic, traffic->shard);
     if (traffic->effects.record_count > 0) {
