@@ -159,10 +159,10 @@ enum paramd_status pd_shard_replay(struct pd_shard *shard, const struct pd_logge
                                    const struct pd_definitions *definitions, struct pd_arena *arena,
                                    const char **ret_text) __attribute__((warn_unused_result));
 
-/* A sum (XXH3_64) over all of a model on this shard that replay must bring back: values, moments,
- * versions, steps, carries, push ids and what was refused, sessions, hyper-parameters. 0: there is
- * no such model. Reads all its memory. */
-uint64_t pd_shard_hash(struct pd_shard *shard, uint64_t model);
+/* A sum (XXH3_64) over all of the model with this number on this shard that replay must bring back:
+ * values, moments, versions, steps, carries, push ids and what was refused, sessions,
+ * hyper-parameters. 0: there is no such model. Reads all its memory. */
+uint64_t pd_shard_hash(struct pd_shard *shard, uint64_t number);
 
 /* Whether the connection has this session in this model; other_nonce: and under another nonce. The
  * host closes such a connection when a newer one replaces it. */
