@@ -15,22 +15,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <sys/uio.h>
 #include <sys/un.h>
 #include <unistd.h>
 #include <uv.h>
 
 #include "client/net/address.h"
 #include "client/net/shared.h"
+#include "client/net/socket.h"
 #include "proto/busy_poll.h"
 
 enum {
-    SPANS_MAX = 256,
+    SPANS_MAX = PD_SOCKET_SPANS_MAX,
     /* Moved for one stream before others, and callers, have a turn. Little is written at a time, so
      * that what comes in the other direction is read in between. */
     TURN_READ_BYTES = 2 * 1024 * 1024,
     TURN_WRITE_BYTES = 256 * 1024,
-    CACHE_LINE_BYTES = 64,
     LOW_WATER_MIN = 32 * 1024,
     LOW_WATER_MAX = 256 * 1024
 };
@@ -154,67 +153,22 @@ static void stream_failed(struct stream *stream, const char *what, const char *w
 
 /* ---- An open stream ---- */
 
-static size_t to_iovecs(const struct pd_span *spans, size_t count, struct iovec *ret_iovecs)
-{
-    size_t bytes = 0;
-    for (size_t i = 0; i < count; i++) {
-        ret_iovecs[i] = (struct iovec){.iov_base = spans[i].data, .iov_len = spans[i].bytes};
-        bytes += spans[i].bytes;
-    }
-    return bytes;
-}
-
 /* Bytes moved, 0 at the end of the stream, or a negative errno. ret_last: there is no more to move
  * now. */
 static ssize_t move_in(struct stream *stream, const struct pd_span *spans, size_t count,
                        bool *ret_last)
 {
-    if (stream->is_shared) {
-        *ret_last = false;
-        return pd_shared_read(&stream->shared, spans, count);
-    }
-    struct iovec iovecs[SPANS_MAX];
-    size_t wanted = to_iovecs(spans, count, iovecs);
-    ssize_t bytes;
-    do {
-        bytes = readv(stream->fd, iovecs, (int)count);
-    } while (bytes < 0 && errno == EINTR);
-    *ret_last = bytes < (ssize_t)wanted;
-    return bytes < 0 ? -errno : bytes;
-}
-
-/* Reads what is about to be copied into a socket, up to a block: plain loads run far ahead of
- * memory, which the kernel's copy does not. */
-static void fetch(const struct pd_span *spans, size_t count)
-{
-    size_t left = TURN_WRITE_BYTES;
-    for (size_t i = 0; i < count && left > 0; i++) {
-        const volatile uint8_t *bytes = spans[i].data;
-        size_t end = spans[i].bytes < left ? spans[i].bytes : left;
-        for (size_t at = 0; at < end; at += CACHE_LINE_BYTES) {
-            (void)bytes[at];
-        }
-        left -= end;
-    }
+    *ret_last = false;
+    return stream->is_shared ? pd_shared_read(&stream->shared, spans, count)
+                             : pd_socket_read(stream->fd, spans, count, ret_last);
 }
 
 static ssize_t move_out(struct stream *stream, const struct pd_span *spans, size_t count,
                         bool *ret_last)
 {
-    if (stream->is_shared) {
-        *ret_last = false;
-        return pd_shared_write(&stream->shared, spans, count);
-    }
-    struct iovec iovecs[SPANS_MAX];
-    size_t wanted = to_iovecs(spans, count, iovecs);
-    fetch(spans, count);
-    struct msghdr message = {.msg_iov = iovecs, .msg_iovlen = count};
-    ssize_t bytes;
-    do {
-        bytes = sendmsg(stream->fd, &message, MSG_NOSIGNAL);
-    } while (bytes < 0 && errno == EINTR);
-    *ret_last = bytes < (ssize_t)wanted;
-    return bytes < 0 ? -errno : bytes;
+    *ret_last = false;
+    return stream->is_shared ? pd_shared_write(&stream->shared, spans, count)
+                             : pd_socket_write(stream->fd, spans, count, ret_last);
 }
 
 /* Whether much of a frame is missing: then the socket counts as readable once that is there, and is
@@ -339,34 +293,10 @@ static bool stream_write(struct stream *stream)
 
 /* ---- Connecting ---- */
 
-/* Both ends on one host: payload sums would guard against nothing but this host's own memory. */
-static bool is_local(int fd)
-{
-    struct sockaddr_storage own = {0};
-    struct sockaddr_storage peer = {0};
-    socklen_t own_bytes = sizeof own;
-    socklen_t peer_bytes = sizeof peer;
-    if (getsockname(fd, (struct sockaddr *)&own, &own_bytes) != 0 ||
-        getpeername(fd, (struct sockaddr *)&peer, &peer_bytes) != 0) {
-        return false;
-    }
-    if (peer.ss_family == AF_INET) {
-        const struct sockaddr_in *a = (const struct sockaddr_in *)&own;
-        const struct sockaddr_in *b = (const struct sockaddr_in *)&peer;
-        return a->sin_addr.s_addr == b->sin_addr.s_addr;
-    }
-    if (peer.ss_family == AF_INET6) {
-        const struct sockaddr_in6 *a = (const struct sockaddr_in6 *)&own;
-        const struct sockaddr_in6 *b = (const struct sockaddr_in6 *)&peer;
-        return memcmp(&a->sin6_addr, &b->sin6_addr, sizeof a->sin6_addr) == 0;
-    }
-    return peer.ss_family == AF_UNIX;
-}
-
 static void stream_open_now(struct stream *stream)
 {
     stream->state = OPEN;
-    pd_client_connected(stream->transport->core, stream->link, is_local(stream->fd),
+    pd_client_connected(stream->transport->core, stream->link, pd_socket_local(stream->fd),
                         pd_transport_now_us());
 }
 
@@ -382,12 +312,7 @@ static bool send_preamble(const struct stream *stream, uint32_t flags)
 
 static void stream_connected(struct stream *stream)
 {
-    /* `bbr`, where it is the default, paces loopback to a half of what it can do; the daemon's end
-     * does the same. Fails harmlessly on a Unix socket. */
-    static const char cubic[] = "cubic";
-    if (is_local(stream->fd)) {
-        (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_CONGESTION, cubic, sizeof cubic - 1);
-    }
+    pd_socket_tune(stream->fd);
     const struct pd_transport *transport = stream->transport;
     bool asks =
         transport->shared_memory && transport->address.is_unix && !transport->shared_refused;
