@@ -65,9 +65,7 @@ static void drop_session(struct pd_join *join)
         join->op = NULL;
     }
     if (join->session != NULL) {
-        join->options.definition = join->session->definition;
-        join->session->definition = NULL;
-        pd_client_session_destroy(join->session);
+        join->options.definition = pd_client_session_dissolve(join->session);
         join->session = NULL;
     }
 }

@@ -145,9 +145,10 @@ static void free_links(struct pd_client_session *session)
     }
 }
 
-void pd_client_session_destroy(struct pd_client_session *session)
+struct pd_definition *pd_client_session_dissolve(struct pd_client_session *session)
 {
     struct pd_client *client = session->client;
+    struct pd_definition *definition = session->definition;
     free_links(session);
     drop_all(session, PARAMD_CANCELLED);
     struct pd_call *call;
@@ -170,12 +171,17 @@ void pd_client_session_destroy(struct pd_client_session *session)
         client->next_served = NULL;
     }
     DL_DELETE(client->sessions, session);
-    pd_definition_destroy(session->definition);
     free(session->lanes);
     free(session->slots);
     free(session->blocks);
     free(session->tensor_mark);
     free(session);
+    return definition;
+}
+
+void pd_client_session_destroy(struct pd_client_session *session)
+{
+    pd_definition_destroy(pd_client_session_dissolve(session));
 }
 
 /* Versions of another generation count as 0: they may name other values now. */

@@ -394,6 +394,8 @@ int pd_op_start_init(struct pd_client_session *session, const struct paramd_valu
 const char *pd_gone_text(int status);
 struct pd_client_session *pd_client_session_create(struct pd_client *client,
                                                    struct pd_definition *definition);
+/* Destroys the session but for its definition, which is the caller's then. */
+struct pd_definition *pd_client_session_dissolve(struct pd_client_session *session);
 void pd_client_session_end(struct pd_client_session *session, int status);
 void pd_client_session_generation(struct pd_client_session *session, uint64_t generation);
 void pd_client_session_reshard(struct pd_client_session *session);
