@@ -127,6 +127,14 @@ static struct pd_control_session *admit(struct pd_control *control, struct pd_co
                          (unsigned long long)(control->options.lease_us / 1000000));
         return NULL;
     }
+    if (session != NULL && session->nonce != attach->nonce &&
+        attach->mode == PARAMD__ATTACH_MODE__RESUME) {
+        /* The ids it has in flight may have been used by the other process meanwhile. */
+        pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
+                         "another process took this session over: what it had not acknowledged "
+                         "cannot be known; start a new session");
+        return NULL;
+    }
     if (session != NULL) {
         return session;
     }

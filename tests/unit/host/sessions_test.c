@@ -99,13 +99,29 @@ START_TEST(after_the_lease_another_process_takes_the_session_over)
     twin.nonce++;
     struct pd_wire *second = pd_wire_open(rig, 0);
     pd_rig_pass(rig, LEASE_US + 2000000);
-    const Paramd__Attached *attached = pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    const Paramd__Attached *attached = pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__NEW);
     ck_assert_uint_eq(attached->push_id[0], 1);
     ck_assert_ptr_null(wire->conn);
     ck_assert_ptr_nonnull(strstr(wire->reason, "newer connection"));
     worker = twin;
     wire = second;
     push_once(0);
+}
+END_TEST
+
+START_TEST(a_process_resumes_nothing_that_another_took_over_meanwhile)
+{
+    struct pd_worker twin = worker;
+    twin.nonce++;
+    struct pd_wire *second = pd_wire_open(rig, 0);
+    pd_rig_pass(rig, LEASE_US + 2000000);
+    (void)pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__NEW);
+    pd_wire_close(second);
+    pd_rig_pass(rig, LEASE_US + 2000000);
+    wire = pd_wire_open(rig, 0);
+    pd_send_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_wire_expect_error(wire, PARAMD_SESSION_EXPIRED);
+    (void)pd_attach(wire, &worker, "m", PARAMD__ATTACH_MODE__NEW);
 }
 END_TEST
 
@@ -121,7 +137,7 @@ START_TEST(a_take_over_closes_the_older_connections_of_all_shards)
     }
     pd_rig_pass(three, LEASE_US + 2000000);
     struct pd_wire *own = pd_wire_open(three, 1);
-    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__NEW);
     for (uint32_t i = 0; i < 3; i++) {
         ck_assert_ptr_null(old[i]->conn);
     }
@@ -139,7 +155,7 @@ START_TEST(a_nonce_of_zero_is_one_like_any_other)
     worker.nonce = 0;
     pd_join(old, &worker, &plan);
     pd_rig_pass(two, LEASE_US + 2000000);
-    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_attach(own, &twin, "m", PARAMD__ATTACH_MODE__NEW);
     ck_assert_ptr_null(old->conn);
     pd_rig_destroy(two);
 }
@@ -251,7 +267,7 @@ START_TEST(a_goodbye_that_a_take_over_overtakes_ends_nothing)
     goodbye.model = worker.model;
     struct pd_message *late = said_to_control(wire, PD_KIND_GOODBYE, &goodbye.base);
     ck_assert_ptr_nonnull(late);
-    (void)pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__RESUME);
+    (void)pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__NEW);
     pd_control_step(rig->control, late, rig->now_us, &rig->effects);
     pd_rig_settle(rig);
     worker = twin;
@@ -347,6 +363,7 @@ Suite *pd_test_suite(void)
     tcase_add_checked_fixture(twins, start, stop);
     tcase_add_test(twins, a_second_live_process_with_the_same_session_is_refused);
     tcase_add_test(twins, after_the_lease_another_process_takes_the_session_over);
+    tcase_add_test(twins, a_process_resumes_nothing_that_another_took_over_meanwhile);
     tcase_add_test(twins, a_take_over_closes_the_older_connections_of_all_shards);
     tcase_add_test(twins, a_goodbye_that_a_take_over_overtakes_ends_nothing);
     tcase_add_test(twins, a_nonce_of_zero_is_one_like_any_other);
