@@ -515,6 +515,9 @@ void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t 
         pd_message_destroy(message);
         break;
     case PD_MESSAGE_ANSWERED:
+        if (conn != NULL && message->status != PARAMD_OK) {
+            pd_host_finish(host, conn, "no memory for an answer");
+        }
         pd_arena_reset(&host->arena);
         pd_host_step(host, conn, &event, &effects);
         if (conn != NULL && conn->wait == PD_WAIT_CONTROL) {

@@ -75,9 +75,10 @@ void pd_control_answer_payload(struct pd_control_effects *effects, struct pd_con
         struct pd_message *message = pd_message_create(PD_MESSAGE_ANSWER, conn.shard);
         uint8_t *bytes = malloc(head_bytes + piece + 1);
         if (message == NULL || bytes == NULL || head_bytes == 0) {
-            /* The asker's deadline passes; nothing else can be said without memory. */
+            /* Nothing can be said without memory: the asker loses its connection and asks again. */
             free(bytes);
             pd_message_destroy(message);
+            effects->unanswered = true;
             return;
         }
         unsigned flags = count > piece ? PD_FRAME_MORE : 0;
@@ -295,6 +296,7 @@ static void give_back(struct pd_message *request, struct pd_control_effects *eff
     free(request->bytes);
     request->bytes = NULL;
     request->kind = PD_MESSAGE_ANSWERED;
+    request->status = effects->unanswered ? PARAMD_RESOURCE_EXHAUSTED : PARAMD_OK;
     request->shard = request->conn.shard;
     pd_list_push(&effects->messages, &request->link);
 }
@@ -408,6 +410,7 @@ void pd_control_step(struct pd_control *control, struct pd_message *message, uin
         control->started_us = now_us;
     }
     pd_arena_reset(&control->arena);
+    effects->unanswered = false;
     if (message == NULL) {
         pd_control_expire(control, effects);
         pd_control_remind(control, effects);

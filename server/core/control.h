@@ -54,6 +54,7 @@ struct pd_control_effects {
     struct pd_link records;  /* pd_control_record */
     struct pd_link messages; /* pd_message, each for its `shard` */
     struct pd_link notes;    /* pd_note, to be logged and freed */
+    bool unanswered;         /* for the control core: there was no memory for an answer */
 };
 
 enum paramd_status pd_control_create(const struct pd_control_options *options,

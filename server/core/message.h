@@ -36,7 +36,7 @@ enum pd_message_kind {
                                 sessions that are not in the list forgotten */
     PD_MESSAGE_COUNT,        /* numbers for STAT: comes back as COUNTED */
     PD_MESSAGE_ANSWER,       /* a frame, ready to be sent on a connection */
-    PD_MESSAGE_ANSWERED      /* REQUEST, coming back behind its answer */
+    PD_MESSAGE_ANSWERED /* REQUEST, coming back behind its answer; without one if status says so */
 };
 
 /* Names one connection of one shard for as long as the daemon runs: never reused. */
