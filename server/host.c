@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/codec.h"
+#include "proto/plant.h"
 #include "server/host_state.h"
 
 enum {
@@ -473,7 +474,7 @@ static void close_others(struct pd_host *host, const struct pd_message *message,
     while (link != &host->all) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
         link = link->next;
-        if (conn != but &&
+        if (conn != but && !pd_plant(others_not_closed) &&
             pd_peer_holds(&conn->peer, message->model, &message->session, other_nonce)) {
             pd_host_finish(host, conn, "a newer connection of its session replaces it");
         }

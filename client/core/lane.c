@@ -7,6 +7,8 @@
 #include <string.h>
 #include <utlist.h>
 
+#include "proto/plant.h"
+
 void pd_lane_init(struct pd_lane *lane, struct pd_client_session *session, unsigned link)
 {
     *lane = (struct pd_lane){.session = session, .link = link, .gaps_next = PD_SLOTS};
@@ -79,6 +81,7 @@ void pd_lane_take_back(struct pd_lane *lane, struct pd_request *request)
         struct pd_unit *unit = request->units.head;
         if (pd_unit_pushes(unit)) {
             lane->session->counters.resent += !pd_unit_skips(unit);
+            unit->push_id = pd_plant(resent_as_new) ? 0 : unit->push_id;
             pd_unit_unlink(unit);
             pd_units_append(&lane->taken_pushes, unit);
         } else if (unit->finished) {

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "server/core/control_state.h"
 
 static void ask_destroy(struct pd_control_ask *ask)
@@ -196,6 +197,10 @@ static bool copies_for_all(const struct pd_control *control, const struct pd_mes
     pd_link_init(list);
     for (uint32_t shard = 0; shard < control->options.shards; shard++) {
         struct pd_message *message = copy_for(like, shard);
+        if (message == NULL && shard > 0 && like->kind == PD_MESSAGE_SET_HYPERS &&
+            pd_plant(set_on_one_shard)) {
+            return true;
+        }
         if (message == NULL) {
             struct pd_link *link;
             while ((link = pd_list_pop(list)) != NULL) {

@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "server/core/control_state.h"
 
 struct pd_control_session *pd_control_session_find(struct pd_control *control, uint64_t model,
@@ -113,7 +114,8 @@ static struct pd_control_session *admit(struct pd_control *control, struct pd_co
                                         const struct pd_session_key *key,
                                         struct pd_control_effects *effects)
 {
-    if (session == NULL && attach->mode == PARAMD__ATTACH_MODE__RESUME) {
+    if (session == NULL && attach->mode == PARAMD__ATTACH_MODE__RESUME &&
+        !pd_plant(expired_session_applied)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
                          "model %.100s does not know this session (any more): what it had not "
                          "acknowledged cannot be known; start a new session",
@@ -128,7 +130,7 @@ static struct pd_control_session *admit(struct pd_control *control, struct pd_co
         return NULL;
     }
     if (session != NULL && session->nonce != attach->nonce &&
-        attach->mode == PARAMD__ATTACH_MODE__RESUME) {
+        attach->mode == PARAMD__ATTACH_MODE__RESUME && !pd_plant(replaced_session_resumed)) {
         /* The ids it has in flight may have been used by the other process meanwhile. */
         pd_control_error(effects, request->conn, request->request_id, PARAMD_SESSION_EXPIRED,
                          "another process took this session over: what it had not acknowledged "

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "proto/slot.h"
 #include "server/base/assert.h"
 #include "server/core/initialiser.h"
@@ -272,7 +273,8 @@ void pd_model_restart(struct pd_model *model, const struct pd_message *message)
     for (uint32_t i = 0; i < model->block_count; i++) {
         struct pd_block *block = &model->blocks[i];
         const struct pd_tensor_def *tensor = &model->definition->tensors[block->tensor];
-        if (tensor->init == PARAMD__INITIALISER__CLIENT && block->version != 0) {
+        if (tensor->init == PARAMD__INITIALISER__CLIENT && block->version != 0 &&
+            !pd_plant(mixed_init)) {
             block->version = 0;
             model->incomplete++;
         }

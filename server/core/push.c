@@ -3,6 +3,7 @@
  * without a push. What a record says of either is done again here. */
 #include <math.h>
 
+#include "proto/plant.h"
 #include "proto/slot.h"
 #include "server/core/shard_state.h"
 
@@ -65,7 +66,7 @@ static enum paramd_status reserve(struct pd_shard *shard, struct pd_session *ses
         if (!pd_session_reserve(session, shard->entries[i].slot)) {
             return PARAMD_RESOURCE_EXHAUSTED;
         }
-        if (block->view != NULL) {
+        if (block->view != NULL && !pd_plant(torn_view)) {
             if (!pd_block_unshare(block, &shard->copies)) {
                 return shard->copies.in_use > 0 ? PARAMD_BUSY : PARAMD_RESOURCE_EXHAUSTED;
             }
@@ -367,7 +368,7 @@ void pd_shard_skip(struct pd_shard *shard, const struct pd_event *event, struct 
     skipped->request_id = skip->request_id;
     if (skip->from <= ids->last) {
         skipped->status = PARAMD_ALREADY;
-    } else if (skip->from > ids->last + 1) {
+    } else if (skip->from > ids->last + 1 && !pd_plant(skip_jumps_unanswered)) {
         skipped->status = PARAMD_EXPECTED;
     } else {
         if (logged) {

@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 
+#include "proto/plant.h"
+
 enum { MASK_BITS = 64, PAGE_BYTES = PD_SESSION_PAGE_SLOTS * sizeof(struct pd_slot_ids) };
 
 struct pd_session *pd_session_create(struct pd_model *model, const struct pd_session_key *key,
@@ -50,7 +52,11 @@ struct pd_slot_ids *pd_session_ids(const struct pd_session *session, uint32_t sl
 enum paramd_status pd_slot_ids_look(const struct pd_slot_ids *ids, uint64_t push_id)
 {
     if (push_id > ids->last) {
-        return push_id == ids->last + 1 ? PARAMD_OK : PARAMD_EXPECTED;
+        bool next = push_id == ids->last + 1 || pd_plant(gap_accepted);
+        return next ? PARAMD_OK : PARAMD_EXPECTED;
+    }
+    if (pd_plant(no_dedupe)) {
+        return PARAMD_OK;
     }
     uint64_t age = ids->last - push_id;
     bool refused = age < MASK_BITS && (ids->refused >> age & 1) != 0;
@@ -59,6 +65,9 @@ enum paramd_status pd_slot_ids_look(const struct pd_slot_ids *ids, uint64_t push
 
 void pd_slot_ids_use(struct pd_slot_ids *ids, bool refused)
 {
+    if (refused && pd_plant(refused_id_not_used)) {
+        return;
+    }
     ids->last++;
     ids->refused = ids->refused << 1 | (refused ? 1 : 0);
 }

@@ -1,0 +1,357 @@
+/* The daemon as a process: real hosts and the real control core, messages carried between them,
+ * bytes moved as net/ moves them. It can be killed and started again with what its disk kept, which
+ * today is nothing. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/host_state.h"
+#include "tests/sim/sim.h"
+
+enum {
+    STREAM_DAEMON = 10,
+    TICK_US = 250000,
+    MAIL_US = 200, /* at most, until a loop looks into its mailbox */
+    BLOCKS_MAX = 64 * 1024 * 1024,
+    PUSH_IDS_MAX = 4 * 1024 * 1024,
+    SESSIONS_MAX = 100
+};
+
+/* Starts of the daemon lie further apart than it makes numbers. */
+#define EPOCH_US UINT64_C(1700000000000000)
+
+/* ---- Start and end ---- */
+
+static void *take(void *context, size_t bytes)
+{
+    struct sim *sim = context;
+    size_t rounded = (bytes + 63) / 64 * 64;
+    void *memory =
+        sim->daemon.block_bytes + bytes <= BLOCKS_MAX ? aligned_alloc(64, rounded) : NULL;
+    if (memory != NULL) {
+        memset(memory, 0, rounded);
+        sim->daemon.block_bytes += bytes;
+    }
+    return memory;
+}
+
+static void give(void *context, void *memory, size_t bytes)
+{
+    struct sim *sim = context;
+    sim->daemon.block_bytes -= bytes;
+    free(memory);
+}
+
+static void make_hosts(struct sim *sim)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    for (uint32_t i = 0; i < daemon->shards; i++) {
+        const struct pd_host_options options = {
+            .shard = i,
+            .shards = daemon->shards,
+            .connections_max = SIM_CONNS_MAX,
+            .in_flight_max = sim->in_flight_max,
+            .copies_max = sim->copies_max,
+            .push_ids_max = PUSH_IDS_MAX,
+            .lease_us = SIM_LEASE_US,
+            .retention_us = SIM_RETENTION_US,
+            .memory = {take, give, sim},
+            .version = "paramd/sim",
+        };
+        if (pd_host_create(&options, &daemon->hosts[i]) != PARAMD_OK) {
+            abort();
+        }
+    }
+}
+
+static void schedule_ticks(struct sim *sim)
+{
+    for (uint32_t i = 0; i < sim->daemon.shards; i++) {
+        uint64_t after_us = sim_random_between(&sim->daemon.random, 1, TICK_US);
+        sim_schedule(sim, after_us, SIM_EVENT_TICK, i, 0, sim->daemon.serial);
+    }
+    sim_schedule(sim, TICK_US, SIM_EVENT_TICK, SIM_CONTROL, 0, sim->daemon.serial);
+}
+
+void sim_daemon_start(struct sim *sim)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    daemon->serial = ++sim->next_serial;
+    daemon->random =
+        sim_random_stream(sim->options.seed, ((uint64_t)STREAM_DAEMON << 32) + daemon->serial);
+    if (sim->counts.daemon_starts > 0) {
+        uint32_t shards = (uint32_t)sim_random_between(&daemon->random, 1, SIM_SHARDS_MAX);
+        sim->counts.reshardings += shards != daemon->shards;
+        daemon->shards = shards;
+    }
+    const struct pd_control_options options = {
+        .shards = daemon->shards,
+        .models_max = SIM_MODELS,
+        .sessions_max = SESSIONS_MAX,
+        .lease_us = SIM_LEASE_US,
+        .retention_us = SIM_RETENTION_US,
+        .start_us = EPOCH_US + sim->now_us,
+        .version = "paramd/sim",
+    };
+    if (pd_control_create(&options, &daemon->control) != PARAMD_OK) {
+        abort();
+    }
+    make_hosts(sim);
+    pd_link_init(&daemon->effects.records);
+    pd_link_init(&daemon->effects.messages);
+    pd_link_init(&daemon->effects.notes);
+    for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
+        pd_link_init(&daemon->mail[i]);
+        daemon->mail_due[i] = false;
+    }
+    daemon->up = true;
+    sim->counts.daemon_starts++;
+    sim_trace(sim, "daemon starts (shards)", daemon->shards, 0, 0);
+    schedule_ticks(sim);
+}
+
+void sim_daemon_kill(struct sim *sim)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    if (!daemon->up) {
+        return;
+    }
+    sim_trace(sim, "daemon is killed", 0, 0, 0);
+    for (uint32_t i = 0; i < daemon->shards; i++) {
+        pd_host_destroy(daemon->hosts[i]);
+        daemon->hosts[i] = NULL;
+    }
+    struct pd_link *link;
+    for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
+        while ((link = pd_list_pop(&daemon->mail[i])) != NULL) {
+            pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
+        }
+    }
+    pd_control_destroy(daemon->control);
+    daemon->control = NULL;
+    daemon->up = false;
+    daemon->paused = false;
+    daemon->serial = 0;
+    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+        if (sim->conns[i].used && sim->conns[i].at_host != NULL) {
+            sim_net_close_host(sim, &sim->conns[i]);
+        }
+    }
+}
+
+/* After each call that may have changed a block: between two of them nothing is read. */
+static void left_host(struct sim *sim, uint32_t shard)
+{
+    sim_leave(sim);
+    sim_watch_host(sim, shard);
+}
+
+/* ---- Messages ---- */
+
+static void post(struct sim *sim, uint32_t receiver, struct pd_message *message)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    pd_link_init(&message->link);
+    pd_list_push(&daemon->mail[receiver], &message->link);
+    if (!daemon->mail_due[receiver]) {
+        daemon->mail_due[receiver] = true;
+        uint64_t after_us = sim_random_between(&daemon->random, 1, MAIL_US);
+        sim_schedule(sim, after_us, SIM_EVENT_MAIL, receiver, 0, daemon->serial);
+    }
+}
+
+static void control_step(struct sim *sim, struct pd_message *message)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    sim_enter(sim, SIM_DAEMON);
+    pd_control_step(daemon->control, message, sim->now_us, &daemon->effects);
+    sim_leave(sim);
+    struct pd_link *link;
+    while ((link = pd_list_pop(&daemon->effects.messages)) != NULL) {
+        struct pd_message *told = PD_CONTAINER(link, struct pd_message, link);
+        post(sim, told->shard, told);
+    }
+    while ((link = pd_list_pop(&daemon->effects.notes)) != NULL) {
+        free(PD_CONTAINER(link, struct pd_note, link));
+    }
+}
+
+static void serve(struct sim *sim, uint32_t shard);
+
+void sim_daemon_mail(struct sim *sim, uint32_t receiver)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    struct pd_link *link;
+    daemon->mail_due[receiver] = false;
+    while ((link = pd_list_pop(&daemon->mail[receiver])) != NULL) {
+        struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
+        sim_trace(sim, "message (to, kind, model)", receiver, message->kind, message->model);
+        if (receiver == SIM_CONTROL) {
+            bool request = message->kind == PD_MESSAGE_REQUEST;
+            sim->counts.creates += request && message->frame_kind == PD_KIND_CREATE;
+            sim->counts.attaches += request && message->frame_kind == PD_KIND_ATTACH;
+            control_step(sim, message);
+        } else {
+            sim_enter(sim, SIM_DAEMON);
+            pd_host_message(daemon->hosts[receiver], message, sim->now_us);
+            left_host(sim, receiver);
+            serve(sim, receiver);
+        }
+    }
+}
+
+void sim_daemon_tick(struct sim *sim, uint32_t receiver)
+{
+    uint64_t after_us = TICK_US;
+    if (receiver == SIM_CONTROL) {
+        control_step(sim, NULL);
+    } else {
+        sim_enter(sim, SIM_DAEMON);
+        uint64_t wake_us = pd_host_tick(sim->daemon.hosts[receiver], sim->now_us);
+        left_host(sim, receiver);
+        if (wake_us < sim->now_us + after_us) {
+            after_us = wake_us > sim->now_us ? wake_us - sim->now_us : 1;
+        }
+        serve(sim, receiver);
+    }
+    sim_schedule(sim, after_us, SIM_EVENT_TICK, receiver, 0, sim->daemon.serial);
+}
+
+/* ---- Connections ---- */
+
+static struct pd_host *host_of(struct sim *sim, const struct sim_conn *conn)
+{
+    return sim->daemon.hosts[conn->shard];
+}
+
+bool sim_daemon_accept(struct sim *sim, struct sim_conn *conn)
+{
+    conn->shard = conn->link % sim->daemon.shards;
+    sim_enter(sim, SIM_DAEMON);
+    conn->at_host = pd_host_open(host_of(sim, conn), sim->local, conn, sim->now_us);
+    sim_leave(sim);
+    return conn->at_host != NULL;
+}
+
+static void close_host(struct sim *sim, struct sim_conn *conn)
+{
+    struct pd_host_conn *at_host = conn->at_host;
+    sim_enter(sim, SIM_DAEMON);
+    pd_host_closed(host_of(sim, conn), at_host, sim->now_us);
+    left_host(sim, conn->shard);
+    sim_net_close_host(sim, conn);
+}
+
+void sim_daemon_closed(struct sim *sim, struct sim_conn *conn)
+{
+    uint32_t shard = conn->shard;
+    close_host(sim, conn);
+    serve(sim, shard);
+}
+
+static void write_turn(struct sim *sim, struct sim_conn *conn)
+{
+    size_t room;
+    while (conn->poked && (room = sim_net_room(sim, conn, SIM_TO_CLIENT)) > 0) {
+        struct pd_span spans[PD_HOST_WRITE_SPANS];
+        sim_enter(sim, SIM_DAEMON);
+        unsigned count = pd_host_write_source(host_of(sim, conn), conn->at_host, spans);
+        sim_leave(sim);
+        size_t available = 0;
+        for (unsigned i = 0; i < count; i++) {
+            available += spans[i].bytes;
+        }
+        conn->poked = available > 0;
+        if (available > 0) {
+            size_t bytes = sim_net_piece(conn, available < room ? available : room);
+            sim_net_write(sim, conn, SIM_TO_CLIENT, spans, count, bytes);
+            sim_enter(sim, SIM_DAEMON);
+            pd_host_written(host_of(sim, conn), conn->at_host, bytes, sim->now_us);
+            left_host(sim, conn->shard);
+        }
+    }
+}
+
+static void read_turn(struct sim *sim, struct sim_conn *conn)
+{
+    struct pd_span spans[PD_HOST_READ_SPANS];
+    uint64_t serial = conn->serial;
+    while (conn->serial == serial && conn->at_host != NULL &&
+           sim_net_arrived(conn, SIM_TO_SERVER) > 0) {
+        unsigned count = pd_host_read_target(host_of(sim, conn), conn->at_host, spans);
+        conn->paused = count == 0;
+        if (conn->paused) {
+            return;
+        }
+        size_t bytes = sim_net_read(conn, SIM_TO_SERVER, spans, count);
+        sim_enter(sim, SIM_DAEMON);
+        pd_host_received(host_of(sim, conn), conn->at_host, bytes, sim->now_us);
+        left_host(sim, conn->shard);
+        conn->poked = true;
+        serve(sim, conn->shard);
+    }
+}
+
+/* What net/ does for a connection that the host has named. */
+static void turn(struct sim *sim, struct sim_conn *conn)
+{
+    struct pd_span spans[PD_HOST_READ_SPANS];
+    const char *reason = NULL;
+    write_turn(sim, conn);
+    if (pd_host_finished(conn->at_host, &reason)) {
+        close_host(sim, conn);
+    } else if (conn->paused && pd_host_read_target(host_of(sim, conn), conn->at_host, spans) > 0) {
+        conn->paused = false;
+        read_turn(sim, conn);
+    }
+}
+
+static void serve(struct sim *sim, uint32_t shard)
+{
+    struct pd_host *host = sim->daemon.hosts[shard];
+    struct pd_host_conn *active;
+    struct pd_message *message;
+    while ((active = pd_host_next_active(host)) != NULL) {
+        struct sim_conn *conn = pd_host_conn_user(active);
+        conn->poked = true;
+        turn(sim, conn);
+    }
+    while ((message = pd_host_next_outgoing(host)) != NULL) {
+        post(sim, SIM_CONTROL, message);
+    }
+}
+
+void sim_daemon_receive(struct sim *sim, struct sim_conn *conn)
+{
+    uint64_t serial = conn->serial;
+    uint32_t process = conn->process;
+    read_turn(sim, conn);
+    if (conn->serial == serial) {
+        sim_daemon_write(sim, conn);
+    }
+    sim_process_service(sim, process); /* there may be room for more */
+}
+
+void sim_daemon_write(struct sim *sim, struct sim_conn *conn)
+{
+    if (conn->at_host != NULL && conn->poked && !sim->daemon.paused) {
+        uint32_t shard = conn->shard;
+        turn(sim, conn);
+        serve(sim, shard);
+    }
+}
+
+void sim_daemon_resume(struct sim *sim)
+{
+    sim->daemon.paused = false;
+    sim_trace(sim, "daemon goes on", 0, 0, 0);
+    schedule_ticks(sim);
+    for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
+        if (sim->daemon.mail_due[i]) {
+            sim_schedule(sim, 1, SIM_EVENT_MAIL, i, 0, sim->daemon.serial);
+        }
+    }
+    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
+        sim_net_wake(sim, &sim->conns[i], SIM_TO_SERVER);
+        sim_daemon_write(sim, &sim->conns[i]);
+    }
+}

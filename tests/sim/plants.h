@@ -1,0 +1,45 @@
+/* The known bugs that the simulator can have: names as the command line has them, and where they
+ * are. The product is compiled with proto/plant.h, for which none of them exists. */
+#ifndef PARAMD_TESTS_SIM_PLANTS_H
+#define PARAMD_TESTS_SIM_PLANTS_H
+
+/* X(name in the code, name of the plant, what it breaks) */
+/* clang-format off */
+#define SIM_PLANT_LIST(X) \
+    X(no_dedupe, "no-dedupe", \
+      "a push that comes twice is applied twice") \
+    X(gap_accepted, "gap-accepted", \
+      "a push is applied although one before it is missing") \
+    X(refused_id_not_used, "refused-id-not-used", \
+      "a refused push leaves its id free") \
+    X(skip_jumps_unanswered, "skip-jumps-unanswered", \
+      "SKIP passes over ids that are still to come") \
+    X(expired_session_applied, "expired-session-applied", \
+      "a forgotten session is resumed as a new one") \
+    X(replaced_session_resumed, "replaced-session-resumed", \
+      "a process resumes what another has taken over") \
+    X(others_not_closed, "others-not-closed", \
+      "a replaced process keeps its connections") \
+    X(mixed_init, "mixed-init", \
+      "a new attempt keeps values of the one before") \
+    X(set_on_one_shard, "set-on-one-shard", \
+      "without memory for all, SET is told to some") \
+    X(torn_view, "torn-view", \
+      "a push writes into a block that is being read") \
+    X(resent_as_new, "resent-as-new", \
+      "after a lost connection a push gets a new id")
+/* clang-format on */
+
+enum sim_plant {
+    sim_plant_none,
+#define SIM_PLANT_ENUM(code, name, text) sim_plant_##code,
+    SIM_PLANT_LIST(SIM_PLANT_ENUM)
+#undef SIM_PLANT_ENUM
+};
+
+/* The bug of this process; set once, before the first run. */
+extern enum sim_plant sim_plant_chosen;
+
+#define pd_plant(code) (sim_plant_chosen == sim_plant_##code)
+
+#endif

@@ -1,0 +1,428 @@
+/* What a client process does: joins its models, pushes, pulls and asks until it has done its share,
+ * looks at everything once more, and is finished. What fails for a reason is tried again. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "proto/kinds.h"
+#include "proto/paramd.pb-c.h"
+#include "tests/sim/sim.h"
+
+enum {
+    JOIN_LIMIT_US = 12000000, /* after which a person would look, and try again */
+    CALL_LIMIT_US = 10000000,
+    PAUSE_US = 250000,
+    SPARE_PERCENT = 40 /* of clients use the model that is deleted now and then */
+};
+
+static uint32_t number_of(const struct sim *sim, const struct sim_process *process)
+{
+    return (uint32_t)(process - sim->processes);
+}
+
+/* ---- Models ---- */
+
+static bool wants(const struct sim *sim, const struct sim_process *process, uint32_t model)
+{
+    uint64_t who = sim->options.seed * 7 + process->identity * 31;
+    return model + 1 < SIM_MODELS || who % 100 < SPARE_PERCENT;
+}
+
+static void start_join(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    struct sim_handle *handle = &process->handles[model];
+    const struct sim_model_plan *plan = &sim->plans[model];
+    struct pd_join_options options = {.nonce = process->nonce, .model = plan->name};
+    options.session[0] = (uint8_t)(process->identity + 1);
+    options.session[1] = (uint8_t)model;
+    options.session[2] = (uint8_t)sim->identities[process->identity].epochs[model];
+    handle->by_name = !handle->by_name && sim_random_chance(&process->random, 10);
+    if (!handle->by_name) {
+        options.definition = sim_plan_definition(plan);
+        handle->values = sim_plan_values(plan, 1.0F + (float)process->serial / 1024.0F);
+        options.initial = handle->values;
+    }
+    sim->counts.joins++;
+    sim_enter(sim, number_of(sim, process));
+    handle->join = pd_join_create(process->client, &options);
+    sim_leave(sim);
+    handle->since_us = sim->now_us;
+    if (handle->join == NULL) {
+        free(handle->values);
+        handle->values = NULL;
+    }
+}
+
+static void end_join(struct sim *sim, struct sim_process *process, struct sim_handle *handle)
+{
+    (void)process;
+    pd_join_destroy(handle->join);
+    free(handle->values);
+    handle->join = NULL;
+    handle->values = NULL;
+    handle->retry_us = sim->now_us + sim_random_between(&process->random, 1000, 300000);
+}
+
+static void step_join(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    struct sim_handle *handle = &process->handles[model];
+    int status = pd_join_status(handle->join);
+    if (status == PARAMD_PENDING && sim->now_us - handle->since_us < JOIN_LIMIT_US) {
+        return;
+    }
+    sim_trace(sim, "join is over (process, model, -status)", number_of(sim, process), model,
+              (uint64_t)-status);
+    if (status == PARAMD_OK) {
+        handle->session = pd_join_take_session(handle->join);
+        handle->leaving = false;
+        (void)sim_ledger_model(sim, pd_client_session_number(handle->session),
+                               sim->plans[model].name);
+    } else if (status == PARAMD_SESSION_EXPIRED) {
+        sim->identities[process->identity].epochs[model]++;
+    } else if (status == PARAMD_MISMATCH || status == PARAMD_INVALID ||
+               status == PARAMD_UNSUPPORTED ||
+               (status == PARAMD_PROTOCOL && sim->counts.failed_allocations == 0)) {
+        sim_violate(sim, "a join failed: %s", pd_join_text(handle->join));
+    }
+    end_join(sim, process, handle);
+}
+
+static bool has_jobs(const struct sim_process *process, uint32_t model)
+{
+    for (unsigned i = 0; i < SIM_JOBS_MAX; i++) {
+        if (process->jobs[i].op != NULL && process->jobs[i].model == model) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Given up without a further look. */
+static void drop_jobs(struct sim_process *process, uint32_t model)
+{
+    for (unsigned i = 0; i < SIM_JOBS_MAX; i++) {
+        if (process->jobs[i].op != NULL && process->jobs[i].model == model) {
+            sim_job_free(&process->jobs[i]);
+        }
+    }
+}
+
+static void close_handle(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    struct sim_handle *handle = &process->handles[model];
+    struct paramd_counters counters;
+    pd_client_session_counters(handle->session, &counters);
+    if (counters.lost > 0 && !handle->leaving) {
+        sim_violate(sim, "client %u was told that %llu acknowledged pushes are lost",
+                    process->identity, (unsigned long long)counters.lost);
+    }
+    sim->counts.resent += counters.resent;
+    for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
+        struct sim_call *call = &process->calls[i];
+        if (call->call != NULL && call->model == model && call->kind == PD_KIND_GOODBYE) {
+            pd_call_destroy(call->call);
+            *call = (struct sim_call){.call = NULL};
+        }
+    }
+    pd_client_session_destroy(handle->session);
+    handle->session = NULL;
+    handle->retry_us = sim->now_us + sim_random_between(&process->random, 1000, 100000);
+}
+
+void sim_worker_close(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    if (process->handles[model].session != NULL) {
+        drop_jobs(process, model);
+        close_handle(sim, process, model);
+    }
+}
+
+static void step_handle(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    struct sim_handle *handle = &process->handles[model];
+    if (handle->join != NULL) {
+        step_join(sim, process, model);
+    } else if (handle->session != NULL) {
+        int gone = pd_client_session_gone(handle->session);
+        if (handle->by_name && has_jobs(process, model) &&
+            sim->now_us - handle->since_us > JOIN_LIMIT_US) {
+            /* Whoever was to initialise may be gone for good: with the definition it can go on. */
+            sim_worker_close(sim, process, model);
+        } else if (gone != PARAMD_OK && !has_jobs(process, model)) {
+            sim_trace(sim, "session is over (process, model, -status)", number_of(sim, process),
+                      model, (uint64_t)-gone);
+            sim->counts.ended_sessions++;
+            sim->identities[process->identity].epochs[model] +=
+                gone == PARAMD_SESSION_EXPIRED && sim_random_chance(&process->random, 50);
+            close_handle(sim, process, model);
+        }
+    } else if (wants(sim, process, model) && sim->now_us >= handle->retry_us &&
+               !process->finished) {
+        start_join(sim, process, model);
+    }
+}
+
+/* ---- Control calls ---- */
+
+static void start_call(struct sim *sim, struct sim_process *process, enum pd_kind kind,
+                       uint32_t model, struct pd_client_session *session, ProtobufCMessage *header)
+{
+    unsigned place = 0;
+    while (place < SIM_CALLS_MAX && process->calls[place].call != NULL) {
+        place++;
+    }
+    if (place == SIM_CALLS_MAX) {
+        return;
+    }
+    sim_enter(sim, number_of(sim, process));
+    struct pd_call *call = kind == PD_KIND_SET && session != NULL
+                               ? pd_call_start_set(process->client, session, header)
+                               : pd_call_start(process->client, session, kind, header, NULL, 0);
+    sim_leave(sim);
+    process->calls[place] =
+        (struct sim_call){.call = call, .kind = kind, .model = model, .since_us = sim->now_us};
+    process->handles[model].leaving |= kind == PD_KIND_GOODBYE && call != NULL;
+}
+
+static void set(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    Paramd__Hyper clip = PARAMD__HYPER__INIT;
+    Paramd__Hyper *hypers[] = {&clip};
+    Paramd__Set message = PARAMD__SET__INIT;
+    bool by_name = sim_random_chance(&process->random, 20);
+    clip.name = (char *)(uintptr_t) "clip_value"; /* above every gradient */
+    clip.number = (double)sim_random_between(&process->random, 10, 1000);
+    message.model = sim->plans[model].name;
+    message.group = (char *)(uintptr_t) "g0";
+    message.n_hypers = 1;
+    message.hypers = hypers;
+    message.clock = sim_random_chance(&process->random, 30) ? sim->now_us : 0;
+    sim->counts.sets++;
+    start_call(sim, process, PD_KIND_SET, model, by_name ? NULL : process->handles[model].session,
+               &message.base);
+}
+
+static void report(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    Paramd__Report message = PARAMD__REPORT__INIT;
+    struct pd_client_session *session = process->handles[model].session;
+    message.model = pd_client_session_number(session);
+    message.clock = sim->now_us;
+    sim->counts.reports++;
+    start_call(sim, process, PD_KIND_REPORT, model, session, &message.base);
+}
+
+static void look_around(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    Paramd__Ping ping = PARAMD__PING__INIT;
+    Paramd__List list = PARAMD__LIST__INIT;
+    Paramd__Stat stat = PARAMD__STAT__INIT;
+    uint64_t which = sim_random_between(&process->random, 0, 3);
+    if (which == 0) {
+        sim->counts.pings++;
+        start_call(sim, process, PD_KIND_PING, model, NULL, &ping.base);
+    } else if (which == 1) {
+        sim->counts.lists++;
+        start_call(sim, process, PD_KIND_LIST, model, NULL, &list.base);
+    } else {
+        stat.model = which == 2 ? sim->plans[model].name : stat.model;
+        sim->counts.stats++;
+        start_call(sim, process, PD_KIND_STAT, model, NULL, &stat.base);
+    }
+}
+
+static void leave(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    Paramd__Goodbye message = PARAMD__GOODBYE__INIT;
+    struct pd_client_session *session = process->handles[model].session;
+    if (!has_jobs(process, model)) {
+        message.model = pd_client_session_number(session);
+        sim->counts.goodbyes++;
+        start_call(sim, process, PD_KIND_GOODBYE, model, session, &message.base);
+    }
+}
+
+static void delete (struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    Paramd__Delete message = PARAMD__DELETE__INIT;
+    message.model = sim->plans[model].name;
+    if (model > 0) {
+        sim->counts.deletes++;
+        start_call(sim, process, PD_KIND_DELETE, model, NULL, &message.base);
+    }
+}
+
+static void step_call(struct sim *sim, struct sim_process *process, struct sim_call *call)
+{
+    int status = pd_call_status(call->call);
+    if (status == PARAMD_PENDING && sim->now_us - call->since_us < CALL_LIMIT_US) {
+        return;
+    }
+    struct sim_handle *handle = &process->handles[call->model];
+    sim_trace(sim, "call is over (process, kind, -status)", number_of(sim, process), call->kind,
+              (uint64_t)-status);
+    if (status == PARAMD_INVALID || status == PARAMD_PROTOCOL || status == PARAMD_UNSUPPORTED) {
+        sim_violate(sim, "a %s was refused: %s", pd_kind_name(call->kind),
+                    pd_call_text(call->call));
+    }
+    pd_call_destroy(call->call);
+    call->call = NULL;
+    if (call->kind == PD_KIND_GOODBYE && handle->session != NULL) {
+        if (status == PARAMD_OK || status == PARAMD_NOT_FOUND || status == PARAMD_SESSION_EXPIRED) {
+            pd_client_session_left(handle->session);
+            sim->identities[process->identity].epochs[call->model] +=
+                sim_random_chance(&process->random, 50);
+        }
+        close_handle(sim, process, call->model);
+    }
+}
+
+/* ---- The script ---- */
+
+/* One thing that a worker may do with a model it has. */
+static void act(struct sim *sim, struct sim_process *process, uint32_t model)
+{
+    uint64_t roll = sim_random_between(&process->random, 0, 199);
+    if (roll < 10) {
+        set(sim, process, model);
+    } else if (roll < 16) {
+        report(sim, process, model);
+    } else if (roll < 26) {
+        look_around(sim, process, model);
+    } else if (roll < 28) {
+        leave(sim, process, model);
+    } else if (roll < 30) {
+        delete (sim, process, model);
+    } else {
+        (void)sim_job_start(sim, process, model);
+    }
+}
+
+static bool idle(const struct sim_process *process)
+{
+    bool some = false;
+    for (unsigned i = 0; i < SIM_JOBS_MAX; i++) {
+        some = some || process->jobs[i].op != NULL;
+    }
+    for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
+        some = some || process->calls[i].call != NULL;
+    }
+    return !some;
+}
+
+static bool usable(const struct sim_handle *handle)
+{
+    return handle->session != NULL && !handle->leaving &&
+           pd_client_session_gone(handle->session) == PARAMD_OK;
+}
+
+/* The share is done: looks at each model once more. */
+static void step_last(struct sim *sim, struct sim_process *process)
+{
+    if (!idle(process)) {
+        return;
+    }
+    while (process->looked < SIM_MODELS && !wants(sim, process, process->looked)) {
+        process->looked++;
+    }
+    if (process->looked == SIM_MODELS) {
+        process->finished = true;
+        sim_trace(sim, "client has finished (process)", number_of(sim, process), 0, 0);
+    } else if (usable(&process->handles[process->looked]) &&
+               sim_job_look(sim, process, process->looked)) {
+        process->looked++;
+    }
+}
+
+static void start_next(struct sim *sim, struct sim_process *process)
+{
+    struct sim_identity *identity = &sim->identities[process->identity];
+    if (identity->pushes_left <= 0) {
+        step_last(sim, process);
+        return;
+    }
+    uint32_t model = sim_random_chance(&process->random, 55)
+                         ? 0
+                         : (uint32_t)sim_random_between(&process->random, 0, SIM_MODELS - 1);
+    if (usable(&process->handles[model])) {
+        uint64_t before = process->pushed;
+        act(sim, process, model);
+        identity->pushes_left -= (long)(process->pushed - before);
+    }
+}
+
+static void step_jobs(struct sim *sim, struct sim_process *process)
+{
+    for (unsigned i = 0; i < SIM_JOBS_MAX; i++) {
+        struct sim_job *job = &process->jobs[i];
+        if (job->op != NULL && job->cancel_us != 0 && sim->now_us >= job->cancel_us &&
+            !pd_op_finished(job->op)) {
+            sim_job_cancel(sim, process, job);
+        }
+        if (job->op != NULL && pd_op_finished(job->op)) {
+            sim_job_end(sim, process, job);
+        }
+    }
+}
+
+uint64_t sim_worker_step(struct sim *sim, struct sim_process *process)
+{
+    step_jobs(sim, process);
+    for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
+        if (process->calls[i].call != NULL) {
+            step_call(sim, process, &process->calls[i]);
+        }
+    }
+    for (uint32_t i = 0; i < SIM_MODELS; i++) {
+        step_handle(sim, process, i);
+    }
+    if (process->finished) {
+        return PD_NEVER;
+    }
+    if (sim->now_us >= process->next_us) {
+        start_next(sim, process);
+        bool soon = sim_random_chance(&process->random, 60);
+        process->next_us =
+            sim->now_us + sim_random_between(&process->random, 100, soon ? 2000 : PAUSE_US);
+    }
+    return process->next_us;
+}
+
+const char *sim_worker_waits_for(const struct sim_process *process)
+{
+    static char text[PD_CALL_TEXT_BYTES];
+    text[0] = '\0';
+    for (uint32_t i = 0; i < SIM_MODELS; i++) {
+        const struct sim_handle *handle = &process->handles[i];
+        if (handle->join != NULL) {
+            return pd_join_text(handle->join);
+        }
+        if (has_jobs(process, i)) {
+            (void)snprintf(text, sizeof text, "a call on model %u", i);
+        }
+    }
+    return text;
+}
+
+void sim_worker_drop(struct sim *sim, struct sim_process *process)
+{
+    (void)sim;
+    for (unsigned i = 0; i < SIM_JOBS_MAX; i++) {
+        if (process->jobs[i].op != NULL) {
+            sim_job_free(&process->jobs[i]);
+        }
+    }
+    for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
+        pd_call_destroy(process->calls[i].call);
+    }
+    for (uint32_t i = 0; i < SIM_MODELS; i++) {
+        struct sim_handle *handle = &process->handles[i];
+        if (handle->join != NULL) {
+            pd_join_destroy(handle->join);
+            free(handle->values);
+        }
+        if (handle->session != NULL) {
+            pd_client_session_destroy(handle->session);
+        }
+    }
+}
