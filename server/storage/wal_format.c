@@ -78,7 +78,9 @@ enum paramd_status pd_wal_segment_read(const uint8_t in[PD_WAL_PAGE_BYTES],
     if (load(in + SEGMENT_FORMAT, 4) > PD_WAL_FORMAT) {
         return PARAMD_VERSION;
     }
-    if (load(in + SEGMENT_SUM, 8) != XXH3_64bits(in, SEGMENT_SUM)) {
+    /* Both count from 1; the reader takes 1 from an LSN. */
+    bool counted = load(in + SEGMENT_GENERATION, 8) != 0 && load(in + SEGMENT_FIRST_LSN, 8) != 0;
+    if (!counted || load(in + SEGMENT_SUM, 8) != XXH3_64bits(in, SEGMENT_SUM)) {
         return PARAMD_CORRUPT;
     }
     *ret_segment = (struct pd_wal_segment){

@@ -244,6 +244,26 @@ START_TEST(a_segment_in_the_middle_that_is_empty_or_older_is_refused)
 }
 END_TEST
 
+START_TEST(a_segment_whose_numbers_do_not_count_from_1_is_refused)
+{
+    struct pd_wal_segment segment = {.log_id = PD_RIG_LOG_ID,
+                                     .generation = 1,
+                                     .first_lsn = 1,
+                                     .segment_bytes = PD_RIG_SEGMENT_BYTES};
+    uint8_t page[PD_WAL_PAGE_BYTES];
+    struct pd_wal_segment read;
+    pd_wal_segment_write(&segment, page);
+    ck_assert_int_eq(pd_wal_segment_read(page, &read), PARAMD_OK);
+    segment.first_lsn = 0;
+    pd_wal_segment_write(&segment, page);
+    ck_assert_int_eq(pd_wal_segment_read(page, &read), PARAMD_CORRUPT);
+    segment.first_lsn = 1;
+    segment.generation = 0;
+    pd_wal_segment_write(&segment, page);
+    ck_assert_int_eq(pd_wal_segment_read(page, &read), PARAMD_CORRUPT);
+}
+END_TEST
+
 START_TEST(a_file_that_was_truncated_is_refused)
 {
     start(3, false);
@@ -345,6 +365,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_bit_flip_anywhere_in_a_closed_log_is_refused);
     tcase_add_loop_test(cases, files_that_were_swapped_copied_or_lost_are_refused, 0, 2);
     tcase_add_test(cases, a_segment_in_the_middle_that_is_empty_or_older_is_refused);
+    tcase_add_test(cases, a_segment_whose_numbers_do_not_count_from_1_is_refused);
     tcase_add_test(cases, a_file_that_was_truncated_is_refused);
     tcase_add_test(cases, an_old_copy_of_a_file_is_refused);
     tcase_add_loop_test(cases, a_write_that_was_lost_or_went_elsewhere_is_seen, 0, 3);
