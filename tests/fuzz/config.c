@@ -11,6 +11,7 @@
 
 enum { LINES_MAX = 64 };
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): --wrap makes these names */
 uint32_t __wrap_pd_machine_cores(const char *proc_self, const char *cgroup_root);
 uint64_t __wrap_pd_machine_memory(const char *proc_self, const char *cgroup_root);
 
@@ -27,6 +28,8 @@ uint64_t __wrap_pd_machine_memory(const char *proc_self, const char *cgroup_root
     (void)cgroup_root;
     return UINT64_C(16) << 30;
 }
+
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 static void check(enum pd_config_outcome outcome, const struct pd_config *config, const char *error,
                   size_t error_bytes)

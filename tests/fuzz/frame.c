@@ -70,6 +70,7 @@ static struct trace read_stream(const uint8_t *bytes, size_t count, struct pd_in
         size_t step = whole || way == 0 ? count - taken : 1 + way % 61;
         step = step < count - taken ? step : count - taken;
         if (reader.state == PD_FRAME_WANTS_PAYLOAD) {
+            PD_FUZZ_CHECK(payload == NULL);
             payload = malloc((size_t)reader.payload_bytes + 1);
             PD_FUZZ_CHECK(payload != NULL);
             size_t places = scatter(payload, reader.payload_bytes, way, spans);

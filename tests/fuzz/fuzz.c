@@ -36,16 +36,17 @@ void _mark_point(const char *file, int line)
     (void)line;
 }
 
-void _ck_assert_failed(const char *file, int line, const char *expression, const char *message, ...)
+void _ck_assert_failed(const char *file, int line, const char *expr, const char *msg, ...)
 {
-    if (message != NULL) {
+    if (msg != NULL) {
         va_list arguments;
-        va_start(arguments, message);
-        (void)vfprintf(stderr, message, arguments);
+        va_start(arguments, msg);
+        /* NOLINTNEXTLINE(clang-analyzer-valist.Uninitialized): it was started, see above */
+        (void)vfprintf(stderr, msg, arguments);
         va_end(arguments);
         (void)fputc('\n', stderr);
     }
-    pd_fuzz_fail(file, line, expression);
+    pd_fuzz_fail(file, line, expr);
 }
 
 uint8_t pd_input_byte(struct pd_input *input)
