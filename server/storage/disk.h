@@ -37,10 +37,10 @@ struct pd_disk {
     void (*close)(void *context, int file);
 
     /* Fills bytes from offset on; ret_count is less than count only where the file ends. */
-    PD_DISK_CHECKED (*read)
+    PD_DISK_CHECKED(*read)
     (void *context, int file, uint64_t offset, void *bytes, size_t count, size_t *ret_count);
     /* All or an error, after which any part may have been written. */
-    PD_DISK_CHECKED (*write)
+    PD_DISK_CHECKED(*write)
     (void *context, int file, uint64_t offset, const void *bytes, size_t count);
     /* Takes the space for so many bytes from the start, so that writing them needs no more; the
      * file is at least as long then, what was never written zeros. */
@@ -53,7 +53,7 @@ struct pd_disk {
     PD_DISK_CHECKED (*unlink)(void *context, const char *name);
     PD_DISK_CHECKED (*sync_names)(void *context);
     /* Calls each for every file, in any order; it must not use the disk. */
-    PD_DISK_CHECKED (*list)
+    PD_DISK_CHECKED(*list)
     (void *context, void (*each)(void *argument, const char *name), void *argument);
 
     /* Makes the file if need be and keeps every other opener out (BUSY) until close, or until this
