@@ -89,7 +89,7 @@ static void make(uint64_t model, uint64_t generation, uint64_t attempt)
 }
 
 /* ATTACH is granted; the answer. */
-static const Paramd__Attached *open(uint8_t worker, uint64_t opening)
+static const Paramd__Attached *open_session(uint8_t worker, uint64_t opening)
 {
     struct pd_message *message = message_of(PD_MESSAGE_OPEN_SESSION, MODEL);
     message->session = key_of(worker);
@@ -180,7 +180,7 @@ static void stop(void)
 START_TEST(a_model_named_again_is_kept_under_its_new_generation)
 {
     const struct pd_session_of_model known = {MODEL, key_of(1), 1};
-    (void)open(1, 1);
+    (void)open_session(1, 1);
     skip();
     uint64_t hash = pd_shard_hash(shard, MODEL);
     make(MODEL, 2, 1);
@@ -188,7 +188,7 @@ START_TEST(a_model_named_again_is_kept_under_its_new_generation)
     ck_assert(said(PD_MESSAGE_INITIALISED));
     recovered(&known, 1);
     ck_assert_uint_eq(pd_shard_hash(shard, MODEL), hash);
-    const Paramd__Attached *attached = open(1, 1);
+    const Paramd__Attached *attached = open_session(1, 1);
     ck_assert_uint_eq(attached->generation, 2);
     ck_assert_uint_eq(attached->n_slot, 1);
     ck_assert_uint_eq(attached->push_id[0], 3);
@@ -198,9 +198,9 @@ END_TEST
 START_TEST(a_model_and_a_session_that_are_not_named_are_forgotten)
 {
     const struct pd_session_of_model known[] = {{MODEL, key_of(1), 1}, {OTHER, key_of(1), 1}};
-    (void)open(1, 1);
+    (void)open_session(1, 1);
     uint64_t hash = pd_shard_hash(shard, MODEL);
-    (void)open(2, 2);
+    (void)open_session(2, 2);
     step((struct pd_event){.kind = PD_EVENT_GONE, .peer = &peer});
     ck_assert_uint_ne(pd_shard_hash(shard, MODEL), hash);
     recovered(known, 2);
@@ -231,16 +231,16 @@ END_TEST
 START_TEST(a_session_opened_again_has_none_of_its_push_ids)
 {
     const struct pd_session_of_model again = {MODEL, key_of(1), 2};
-    (void)open(1, 1);
+    (void)open_session(1, 1);
     skip();
-    ck_assert_uint_eq(open(1, 1)->n_slot, 1);
-    ck_assert_uint_eq(open(1, 2)->n_slot, 0);
+    ck_assert_uint_eq(open_session(1, 1)->n_slot, 1);
+    ck_assert_uint_eq(open_session(1, 2)->n_slot, 0);
     skip();
     recovered(&again, 1);
-    ck_assert_uint_eq(open(1, 2)->n_slot, 1);
+    ck_assert_uint_eq(open_session(1, 2)->n_slot, 1);
     const struct pd_session_of_model third = {MODEL, key_of(1), 3};
     recovered(&third, 1);
-    ck_assert_uint_eq(open(1, 3)->n_slot, 0);
+    ck_assert_uint_eq(open_session(1, 3)->n_slot, 0);
 }
 END_TEST
 
