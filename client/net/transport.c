@@ -557,10 +557,8 @@ static void on_again(uv_idle_t *again)
     struct stream *stream = again->data;
     struct pd_transport *transport = stream->transport;
     enter(transport);
-    if (!stream->closing) {
-        (void)stream_read(stream);
-    }
-    if (transport->stirred) {
+    bool open = !stream->closing && stream_read(stream);
+    if (!open || transport->stirred) {
         leave(transport);
         return;
     }

@@ -24,7 +24,7 @@ PD_INLINE void narrow(enum pd_dtype dtype, const float *src, uint16_t *dst, size
     narrow_run(dtype, src + whole, dst + whole, n - whole);
 }
 
-void PD_FORM(pd_narrow)(enum pd_dtype dtype, const float *src, void *dst, size_t n)
+static void narrow_values(enum pd_dtype dtype, const float *src, void *dst, size_t n)
 {
     switch (dtype) {
     case PD_F32:
@@ -38,3 +38,5 @@ void PD_FORM(pd_narrow)(enum pd_dtype dtype, const float *src, void *dst, size_t
         break;
     }
 }
+
+const struct pd_narrow_form PD_FORM(pd_narrow) = {.narrow = narrow_values};

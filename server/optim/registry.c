@@ -17,7 +17,8 @@ static const struct pd_optimizer optimizers[] = {
 static const struct pd_gradient_form *const gradient_forms[FORMS] = {
     &pd_gradient_baseline, &pd_gradient_v3, &pd_gradient_v4};
 
-static pd_narrow *const narrow_forms[FORMS] = {pd_narrow_baseline, pd_narrow_v3, pd_narrow_v4};
+static const struct pd_narrow_form *const narrow_forms[FORMS] = {&pd_narrow_baseline, &pd_narrow_v3,
+                                                                 &pd_narrow_v4};
 
 /* Written once, before any thread starts. */
 static enum form chosen = BASELINE;
@@ -55,7 +56,7 @@ const struct pd_gradient_form *pd_optim_gradient_form(void)
 
 void pd_optim_narrow(enum pd_dtype dtype, const float *src, void *dst, size_t n)
 {
-    narrow_forms[chosen](dtype, src, dst, n);
+    narrow_forms[chosen]->narrow(dtype, src, dst, n);
 }
 
 /* The index of the i-th moment's name in the rule, or -1 from their number on. */

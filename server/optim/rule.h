@@ -122,8 +122,13 @@ extern const struct pd_gradient_form pd_gradient_v3;
 extern const struct pd_gradient_form pd_gradient_v4;
 
 /* pd_optim_narrow in one vector form. */
-typedef void pd_narrow(enum pd_dtype dtype, const float *src, void *dst, size_t n);
-extern pd_narrow pd_narrow_baseline, pd_narrow_v3, pd_narrow_v4;
+struct pd_narrow_form {
+    void (*narrow)(enum pd_dtype dtype, const float *src, void *dst, size_t n);
+};
+
+extern const struct pd_narrow_form pd_narrow_baseline;
+extern const struct pd_narrow_form pd_narrow_v3;
+extern const struct pd_narrow_form pd_narrow_v4;
 
 struct pd_optimizer {
     const struct pd_rule *forms[3]; /* baseline, v3, v4 */

@@ -152,7 +152,7 @@ struct paramd_values *sim_plan_values(const struct sim_model_plan *plan, float m
 /* Half of the seeds have faults of all kinds, half those of a random few. */
 static void draw_faults(struct sim *sim, struct sim_random *random)
 {
-    enum sim_fault_kind kinds[SIM_FAULT_KINDS];
+    enum sim_fault_kind kinds[SIM_FAULT_KINDS] = {0};
     uint32_t kind_count = 0;
     uint64_t subset = sim_random_next(random);
     bool all = sim_random_chance(random, 50);

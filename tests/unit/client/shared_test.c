@@ -64,9 +64,10 @@ static void answer(uint32_t ring_bytes, int fd, unsigned count)
 /* The next free descriptor, which shows whether any stayed open. */
 static int next_fd(void)
 {
-    int fd = dup(ends[0]);
+    const int fd = dup(ends[0]);
+    const int number = fd;
     (void)close(fd);
-    return fd;
+    return number;
 }
 
 START_TEST(sealed_memory_of_the_right_size_is_used)

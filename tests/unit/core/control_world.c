@@ -276,10 +276,12 @@ static void note(struct pd_world *world, const struct pd_message *message)
 
 static void free_notes(struct pd_link *notes)
 {
-    struct pd_link *link;
-    while ((link = pd_list_pop(notes)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_note, link));
+    for (struct pd_link *link = notes->next; link != notes;) {
+        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        link = link->next;
+        free(note);
     }
+    pd_link_init(notes);
 }
 
 /* Records go to the log and messages to the shards; nobody is told what is in no record. */
