@@ -170,9 +170,12 @@ static void control_step(struct sim *sim, struct pd_message *message)
         struct pd_message *told = PD_CONTAINER(link, struct pd_message, link);
         post(sim, told->shard, told);
     }
-    while ((link = pd_list_pop(&daemon->effects.notes)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_note, link));
+    for (link = daemon->effects.notes.next; link != &daemon->effects.notes;) {
+        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        link = link->next;
+        free(note);
     }
+    pd_link_init(&daemon->effects.notes);
 }
 
 static void serve(struct sim *sim, uint32_t shard);

@@ -97,7 +97,7 @@ static void make_buffers(struct sim_job *job, const struct sim_model_record *rec
     size_t element_bytes = job->dtype == PARAMD_F32 ? 4 : 2;
     size_t bytes = 0;
     for (int pass = 0; pass < 2; pass++) {
-        uint8_t *at = pass == 0 ? NULL : calloc(1, bytes);
+        uint8_t *at = pass == 0 ? NULL : calloc(1, bytes + 1);
         job->buffers = at;
         for (size_t i = 0; i < job->io_count; i++) {
             struct paramd_io *io = &job->io[i];

@@ -112,13 +112,13 @@ static const char *plant_name(void)
 
 /* ---- Runs ---- */
 
+/* What a crash prints, made before each run: a signal handler cannot. */
+static char crash_text[96];
+
 /* The code under test has failed an assertion, or worse: the seed must not be lost. */
 static void crashed(int number)
 {
-    char text[80];
-    int count = snprintf(text, sizeof text, "paramd-sim: signal %d in seed %" PRIu64 "\n", number,
-                         sim.options.seed);
-    (void)!write(STDERR_FILENO, text, (size_t)count);
+    (void)!write(STDERR_FILENO, crash_text, strlen(crash_text));
     (void)signal(number, SIG_DFL);
     (void)raise(number);
 }
@@ -220,6 +220,8 @@ static int run_all(const struct settings *settings)
         const struct sim_options options = {.seed = settings->seed + i,
                                             .fault_mask = settings->fault_mask,
                                             .verbose = settings->runs == 0 && !settings->shrink};
+        (void)snprintf(crash_text, sizeof crash_text, "paramd-sim: crashed in seed %" PRIu64 "\n",
+                       options.seed);
         sim_run(&sim, &options);
         add(&totals);
         if (sim.violated) {

@@ -88,7 +88,7 @@ struct pd_definition *sim_plan_definition(const struct sim_model_plan *plan)
     one.number = 1;
     maximize.name = (char *)(uintptr_t) "maximize";
     maximize.number = 1;
-    for (uint32_t i = 0; i < plan->group_count; i++) {
+    for (uint32_t i = 0; i < plan->group_count && i < SIM_GROUPS_MAX; i++) {
         paramd__group__init(&groups[i]);
         groups[i].name = group_names[i];
         groups[i].optimizer = (char *)(uintptr_t)plan->optimizers[i];

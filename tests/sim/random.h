@@ -30,7 +30,8 @@ static inline struct sim_random sim_random_stream(uint64_t seed, uint64_t number
 /* From low to high, both included. */
 static inline uint64_t sim_random_between(struct sim_random *random, uint64_t low, uint64_t high)
 {
-    return low + sim_random_next(random) % (high - low + 1);
+    uint64_t count = high - low + 1;
+    return count == 0 ? sim_random_next(random) : low + sim_random_next(random) % count;
 }
 
 static inline bool sim_random_chance(struct sim_random *random, unsigned percent)

@@ -227,10 +227,11 @@ struct sim_options {
     X(clients)                                                                                     \
     X(shards)                                                                                      \
     X(pushes)                                                                                      \
-    X(pulls) X(cancels) X(joins) X(creates) X(attaches) X(pings) X(sets) X(reports) X(lists)       \
-        X(stats) X(deletes) X(goodbyes) X(connections) X(resent) X(refused) X(unknown)             \
-            X(ended_sessions) X(daemon_starts) X(reshardings) X(client_starts) X(faults)           \
-                X(failed_allocations) X(virtual_ms)
+    X(pulls)                                                                                       \
+    X(cancels) X(joins) X(creates) X(attaches) X(pings) X(sets) X(reports) X(lists) X(stats)       \
+        X(deletes) X(goodbyes) X(connections) X(resent) X(refused) X(unknown) X(ended_sessions)    \
+            X(daemon_starts) X(reshardings) X(client_starts) X(faults) X(failed_allocations)       \
+                X(virtual_ms)
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;
@@ -328,15 +329,15 @@ void sim_daemon_mail(struct sim *sim, uint32_t receiver);
 void sim_daemon_tick(struct sim *sim, uint32_t receiver);
 
 /* process.c */
-void sim_process_start(struct sim *sim, uint32_t process);
-void sim_process_resume(struct sim *sim, uint32_t process);
+void sim_process_start(struct sim *sim, uint32_t number);
+void sim_process_resume(struct sim *sim, uint32_t number);
 /* At once, without a word. One that is not alive is passed over. */
-void sim_process_kill(struct sim *sim, uint32_t process);
+void sim_process_kill(struct sim *sim, uint32_t number);
 void sim_process_connected(struct sim *sim, struct sim_conn *conn);
 void sim_process_receive(struct sim *sim, struct sim_conn *conn);
 void sim_process_disconnected(struct sim *sim, struct sim_conn *conn, const char *why);
 /* Timers, connections, its script, bytes to go: after anything that happened to it. */
-void sim_process_service(struct sim *sim, uint32_t process);
+void sim_process_service(struct sim *sim, uint32_t number);
 
 /* worker.c: what a client process does. */
 /* Looks at what has finished and starts what is due. Returns when to be called again. */
