@@ -523,12 +523,14 @@ struct pd_told pd_world_recovered(struct pd_world *world, struct pd_control_effe
 
 void pd_world_discard(struct pd_control_effects *effects)
 {
-    struct pd_link *link;
     empty(&effects->messages);
     free_notes(&effects->notes);
-    while ((link = pd_list_pop(&effects->records)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_control_record, link));
+    for (struct pd_link *link = effects->records.next; link != &effects->records;) {
+        struct pd_control_record *record = PD_CONTAINER(link, struct pd_control_record, link);
+        link = link->next;
+        free(record);
     }
+    pd_link_init(&effects->records);
 }
 
 static void start(struct pd_world *world)
