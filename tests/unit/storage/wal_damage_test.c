@@ -264,25 +264,44 @@ START_TEST(a_segment_whose_numbers_do_not_count_from_1_is_refused)
 }
 END_TEST
 
+START_TEST(a_record_of_another_use_of_its_segment_is_refused)
+{
+    start(3, false);
+    uint64_t count;
+    uint8_t *record = bytes_of(1, &count) + PD_WAL_PAGE_BYTES;
+    struct pd_wal_prefix prefix;
+    ck_assert(pd_wal_prefix_read(record, &prefix));
+    prefix.generation--;
+    pd_wal_prefix_write(&prefix, PD_RIG_LOG_ID, record + PD_WAL_PREFIX_BYTES, record);
+    struct pd_wal_reading reading = pd_rig_read(rig, 1, 0, false);
+    ck_assert_int_eq(reading.status, PARAMD_CORRUPT);
+    ck_assert_str_eq(reading.reader.error_file, "log.00001");
+    ck_assert_uint_eq(reading.reader.error_offset, PD_WAL_PAGE_BYTES);
+    finish();
+}
+END_TEST
+
 START_TEST(a_file_that_was_truncated_is_refused)
 {
     start(3, false);
+    char name[PD_DISK_NAME_BYTES]; /* the last segment's, and that of the file after it */
+    pd_wal_file_name(PD_RIG_LOG, (uint32_t)_i, name);
     const struct pd_disk *disk = rig->disk;
     for (uint64_t bytes = 0; bytes < PD_RIG_SEGMENT_BYTES; bytes += PD_RIG_SEGMENT_BYTES / 16) {
         uint64_t count;
-        uint8_t *whole = bytes_of(2, &count);
+        uint8_t *whole = bytes_of((uint32_t)_i, &count);
         int file;
         ck_assert_int_eq(disk->open(disk->context, "short", PD_DISK_CREATE, &file).status,
                          PARAMD_OK);
         ck_assert_int_eq(disk->write(disk->context, file, 0, whole, bytes).status, PARAMD_OK);
         disk->close(disk->context, file);
-        ck_assert_int_eq(disk->rename(disk->context, "log.00002", "whole").status, PARAMD_OK);
-        ck_assert_int_eq(disk->rename(disk->context, "short", "log.00002").status, PARAMD_OK);
+        ck_assert_int_eq(disk->rename(disk->context, name, "whole").status, PARAMD_OK);
+        ck_assert_int_eq(disk->rename(disk->context, "short", name).status, PARAMD_OK);
         struct pd_wal_reading reading = pd_rig_read(rig, 1, 0, false);
         ck_assert_int_eq(reading.status, PARAMD_CORRUPT);
-        ck_assert_str_eq(reading.reader.error_file, "log.00002");
+        ck_assert_str_eq(reading.reader.error_file, name);
         ck_assert_uint_eq(reading.reader.error_offset, bytes);
-        ck_assert_int_eq(disk->rename(disk->context, "whole", "log.00002").status, PARAMD_OK);
+        ck_assert_int_eq(disk->rename(disk->context, "whole", name).status, PARAMD_OK);
     }
     expect_good();
     finish();
@@ -366,7 +385,8 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(cases, files_that_were_swapped_copied_or_lost_are_refused, 0, 2);
     tcase_add_test(cases, a_segment_in_the_middle_that_is_empty_or_older_is_refused);
     tcase_add_test(cases, a_segment_whose_numbers_do_not_count_from_1_is_refused);
-    tcase_add_test(cases, a_file_that_was_truncated_is_refused);
+    tcase_add_test(cases, a_record_of_another_use_of_its_segment_is_refused);
+    tcase_add_loop_test(cases, a_file_that_was_truncated_is_refused, 2, 4);
     tcase_add_test(cases, an_old_copy_of_a_file_is_refused);
     tcase_add_loop_test(cases, a_write_that_was_lost_or_went_elsewhere_is_seen, 0, 3);
     suite_add_tcase(suite, cases);
