@@ -135,7 +135,12 @@ void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uin
     pd_wal_prefix_write(&prefix, log_id, payload.data, out);
 }
 
-bool pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_prefix *ret_prefix)
+bool pd_wal_magic_there(const uint8_t *in)
+{
+    return load(in, 4) == RECORD_MAGIC;
+}
+
+void pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_prefix *ret_prefix)
 {
     *ret_prefix = (struct pd_wal_prefix){
         .kind = (uint16_t)load(in + PREFIX_KIND, 2),
@@ -146,7 +151,6 @@ bool pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_pre
         .generation = load(in + PREFIX_GENERATION, 8),
         .payload_sum = load(in + PREFIX_PAYLOAD_SUM, 8),
     };
-    return load(in, 4) == RECORD_MAGIC;
 }
 
 bool pd_wal_header_good(const uint8_t *prefix_and_header, uint32_t header_bytes, uint64_t log_id)

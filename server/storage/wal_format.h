@@ -67,8 +67,10 @@ void pd_wal_prefix_write(const struct pd_wal_prefix *prefix, uint64_t log_id, co
 void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uint64_t log_id,
                       uint8_t *out, size_t bytes);
 
-/* Reads a prefix without believing it: false if its magic is missing. */
-bool pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_prefix *ret_prefix);
+/* Whether a record may begin with these four bytes. */
+bool pd_wal_magic_there(const uint8_t *in);
+/* Reads the rest of a prefix without believing it. */
+void pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_prefix *ret_prefix);
 
 /* Whether prefix and header are what was written: bytes of both, as pd_wal_prefix_read told. */
 bool pd_wal_header_good(const uint8_t *prefix_and_header, uint32_t header_bytes, uint64_t log_id);

@@ -304,8 +304,11 @@ static bool good_header(struct pd_wal_reader *reader, size_t at, uint64_t offset
     uint64_t rest = reader->_segment_bytes - offset;
     const uint8_t *bytes =
         rest < PD_WAL_PREFIX_BYTES ? NULL : view(reader, at, offset, PD_WAL_PREFIX_BYTES);
-    if (bytes == NULL || !pd_wal_prefix_read(bytes, ret_prefix) ||
-        pd_wal_record_bytes(ret_prefix->header_bytes, ret_prefix->payload_bytes) > rest) {
+    if (bytes == NULL || !pd_wal_magic_there(bytes)) {
+        return false;
+    }
+    pd_wal_prefix_read(bytes, ret_prefix);
+    if (pd_wal_record_bytes(ret_prefix->header_bytes, ret_prefix->payload_bytes) > rest) {
         return false;
     }
     bytes = view(reader, at, offset, (size_t)PD_WAL_PREFIX_BYTES + ret_prefix->header_bytes);
@@ -412,7 +415,7 @@ static enum paramd_status look_for_traces(struct pd_wal_reader *reader)
         return reader->_status;
     }
     struct pd_wal_prefix prefix;
-    (void)pd_wal_prefix_read(bytes, &prefix);
+    pd_wal_prefix_read(bytes, &prefix);
     uint64_t next = reader->last_lsn + 1;
     if (prefix.lsn == next || prefix.batch_lsn == next ||
         prefix.generation == reader->_found[at].segment.generation) {

@@ -6,7 +6,7 @@
 #include "tests/support/check_main.h"
 #include "tests/unit/storage/wal_rig.h"
 
-enum { RUNS = 80, SEEDS_OF_RUN = 25, STEPS = 400 };
+enum { RUNS = 50, SEEDS_OF_RUN = 20, STEPS = 400 };
 
 static uint64_t random_state;
 static char run_text[32]; /* for messages */

