@@ -229,10 +229,22 @@ struct sim_options {
     X(pushes)                                                                                      \
     X(pulls)                                                                                       \
     X(cancels)                                                                                     \
-    X(joins) X(creates) X(attaches) X(pings) X(sets) X(reports) X(lists) X(stats) X(deletes)       \
-        X(goodbyes) X(connections) X(resent) X(refused) X(unknown) X(ended_sessions)               \
-            X(daemon_starts) X(reshardings) X(client_starts) X(faults) X(failed_allocations)       \
-                X(virtual_ms)
+    X(joins)                                                                                       \
+    X(creates)                                                                                     \
+    X(attaches)                                                                                    \
+    X(pings)                                                                                       \
+    X(sets)                                                                                        \
+    X(reports)                                                                                     \
+    X(lists)                                                                                       \
+    X(stats)                                                                                       \
+    X(deletes)                                                                                     \
+    X(goodbyes)                                                                                    \
+    X(connections)                                                                                 \
+    X(resent)                                                                                      \
+    X(refused)                                                                                     \
+    X(unknown)                                                                                     \
+    X(ended_sessions)                                                                              \
+    X(daemon_starts) X(reshardings) X(client_starts) X(faults) X(failed_allocations) X(virtual_ms)
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;
