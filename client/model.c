@@ -113,8 +113,7 @@ static bool hypers_named(const struct paramd_hyper *hypers, size_t count)
     return true;
 }
 
-static int check_tensors(const struct paramd_definition *definition,
-                         const struct paramd_values *initial)
+static int check_tensors(const struct paramd_definition *definition)
 {
     for (size_t i = 0; i < definition->tensor_count; i++) {
         const struct paramd_tensor *tensor = &definition->tensors[i];
@@ -128,6 +127,15 @@ static int check_tensors(const struct paramd_definition *definition,
                                 "allowed",
                                 definition->name, tensor->name, tensor->rank, PARAMD_RANK_MAX);
         }
+    }
+    return PARAMD_OK;
+}
+
+static int check_initial(const struct paramd_definition *definition,
+                         const struct paramd_values *initial)
+{
+    for (size_t i = 0; i < definition->tensor_count; i++) {
+        const struct paramd_tensor *tensor = &definition->tensors[i];
         if (tensor->init == PARAMD_INIT_CLIENT && (initial == NULL || initial[i].weights == NULL)) {
             return pd_error_set(PARAMD_INVALID,
                                 "model %s, tensor %s: no first values are given for it: name an "
@@ -138,8 +146,7 @@ static int check_tensors(const struct paramd_definition *definition,
     return PARAMD_OK;
 }
 
-static int check_definition(const struct paramd_definition *definition,
-                            const struct paramd_values *initial)
+static int check_definition(const struct paramd_definition *definition)
 {
     if (definition->name == NULL) {
         return pd_error_set(PARAMD_INVALID, "the model has no name");
@@ -158,14 +165,13 @@ static int check_definition(const struct paramd_definition *definition,
                                 definition->name, i);
         }
     }
-    return check_tensors(definition, initial);
+    return check_tensors(definition);
 }
 
 static int make_definition(const struct paramd_definition *definition,
-                           const struct paramd_values *initial,
                            struct pd_definition **ret_definition)
 {
-    int status = check_definition(definition, initial);
+    int status = check_definition(definition);
     if (status != PARAMD_OK) {
         return status;
     }
@@ -351,9 +357,16 @@ int paramd_join_as(struct paramd_client *client, const struct paramd_session *se
         return pd_error_plain(PARAMD_FORKED);
     }
     struct pd_join_options options = {.initial = initial, .model = definition->name};
-    int status = make_definition(definition, initial, &options.definition);
-    return status == PARAMD_OK ? join_with(client, &options, session, timeout_ms, ret_model)
-                               : status;
+    int status = make_definition(definition, &options.definition);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    status = check_initial(definition, initial);
+    if (status != PARAMD_OK) {
+        pd_definition_destroy(options.definition);
+        return status;
+    }
+    return join_with(client, &options, session, timeout_ms, ret_model);
 }
 
 int paramd_join(struct paramd_client *client, const struct paramd_definition *definition,
@@ -361,6 +374,17 @@ int paramd_join(struct paramd_client *client, const struct paramd_definition *de
                 struct paramd_model **ret_model)
 {
     return paramd_join_as(client, NULL, definition, initial, timeout_ms, ret_model);
+}
+
+int paramd_create(struct paramd_client *client, const struct paramd_definition *definition,
+                  int timeout_ms, struct paramd_model **ret_model)
+{
+    if (client->forks != pd_forks()) {
+        return pd_error_plain(PARAMD_FORKED);
+    }
+    struct pd_join_options options = {.model = definition->name, .fill = true};
+    int status = make_definition(definition, &options.definition);
+    return status == PARAMD_OK ? join_with(client, &options, NULL, timeout_ms, ret_model) : status;
 }
 
 int paramd_attach(struct paramd_client *client, const char *name, int timeout_ms,

@@ -28,6 +28,21 @@ void pd_ticket_release(struct paramd_ticket *ticket)
     ticket_free(ticket);
 }
 
+/* The end of a start: the ticket that was made for it is given away, or freed. Mutex held. */
+static int started(struct paramd_ticket *ticket, int status, const char *text,
+                   struct paramd_ticket **ret_ticket)
+{
+    if (status != PARAMD_OK) {
+        ticket_free(ticket);
+        (void)pd_error_set(status, "%s", text);
+        return status;
+    }
+    pd_op_set_owner(ticket->op, ticket);
+    pd_client_kick(ticket->client);
+    *ret_ticket = ticket;
+    return PARAMD_OK;
+}
+
 /* Mutex held. */
 static int start(struct paramd_model *model, enum pd_op_kind kind, const struct paramd_io *entries,
                  size_t count, const struct paramd_call *call, struct paramd_ticket **ret_ticket)
@@ -40,15 +55,8 @@ static int start(struct paramd_model *model, enum pd_op_kind kind, const struct 
         return pd_error_plain(PARAMD_NO_MEMORY);
     }
     int status = pd_op_start(model->session, kind, entries, count, chosen, &ticket->op, text);
-    if (status != PARAMD_OK) {
-        ticket_free(ticket);
-        return pd_error_set(status, "%s", text);
-    }
     ticket->calls_done = chosen->done != NULL;
-    pd_op_set_owner(ticket->op, ticket);
-    pd_client_kick(model->client);
-    *ret_ticket = ticket;
-    return PARAMD_OK;
+    return started(ticket, status, text, ret_ticket);
 }
 
 static int enter_and_start(struct paramd_model *model, enum pd_op_kind kind,
@@ -195,6 +203,23 @@ void paramd_release(struct paramd_ticket *ticket)
 
 /* ---- The blocking forms ---- */
 
+/* Mutex held. The buffers are the caller's again on return, in any case. */
+static int wait_and_release(struct paramd_ticket *ticket, uint64_t deadline_us,
+                            struct paramd_result *ret_result)
+{
+    int status = wait_for(ticket, deadline_us, ret_result);
+    if (status == PARAMD_TIMEOUT && !pd_op_finished(ticket->op)) {
+        pd_op_cancel(ticket->op);
+        pd_op_abandon(ticket->op);
+        tell(ticket, ret_result);
+        if (ret_result != NULL) {
+            ret_result->status = PARAMD_TIMEOUT;
+        }
+    }
+    release(ticket);
+    return status;
+}
+
 static int start_and_wait(struct paramd_model *model, enum pd_op_kind kind,
                           const struct paramd_io *entries, size_t count,
                           const struct paramd_call *call, int timeout_ms,
@@ -209,16 +234,7 @@ static int start_and_wait(struct paramd_model *model, enum pd_op_kind kind,
     }
     status = start(model, kind, entries, count, call, &ticket);
     if (ticket != NULL) {
-        status = wait_for(ticket, deadline_us, ret_result);
-        if (status == PARAMD_TIMEOUT && !pd_op_finished(ticket->op)) {
-            pd_op_cancel(ticket->op);
-            pd_op_abandon(ticket->op);
-            tell(ticket, ret_result);
-            if (ret_result != NULL) {
-                ret_result->status = PARAMD_TIMEOUT;
-            }
-        }
-        release(ticket);
+        status = wait_and_release(ticket, deadline_us, ret_result);
     }
     pd_client_leave(client);
     return status;
@@ -243,4 +259,28 @@ int paramd_push_pull_wait(struct paramd_model *model, const struct paramd_io *en
                           struct paramd_result *ret_result)
 {
     return start_and_wait(model, PD_OP_PUSH_PULL, entries, count, call, timeout_ms, ret_result);
+}
+
+int paramd_fill(struct paramd_model *model, unsigned part, const struct paramd_fill *entries,
+                size_t count, int timeout_ms)
+{
+    char text[PD_CALL_TEXT_BYTES];
+    uint64_t deadline_us = pd_deadline_us(timeout_ms);
+    struct paramd_client *client = model->client;
+    int status = pd_client_enter(client);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    struct paramd_ticket *ticket = ticket_create(client);
+    if (ticket == NULL) {
+        status = pd_error_plain(PARAMD_NO_MEMORY);
+    } else {
+        status = pd_op_start_fill(model->session, part, entries, count, &ticket->op, text);
+        status = started(ticket, status, text, &ticket);
+    }
+    if (status == PARAMD_OK) {
+        status = wait_and_release(ticket, deadline_us, NULL);
+    }
+    pd_client_leave(client);
+    return status;
 }

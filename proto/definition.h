@@ -62,8 +62,8 @@ enum paramd_status pd_definition_create(const char *model, const Paramd__Definit
 void pd_definition_destroy(struct pd_definition *definition);
 
 /* Names the first difference of two definitions of one model in one sentence; true if there is
- * none. Groups are compared without their hyper-parameters: what defaults mean is the optimizer's
- * business. */
+ * none. A tensor whose first values a client gave is the same with any initialiser. Groups are
+ * compared without their hyper-parameters: what defaults mean is the optimizer's business. */
 bool pd_definition_same(const struct pd_definition *first, const struct pd_definition *second,
                         char difference[PD_ERROR_TEXT_BYTES]);
 

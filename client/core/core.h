@@ -87,6 +87,7 @@ struct pd_join_options {
     const char *model;                /* its name; borrowed for the call */
     const struct paramd_values
         *initial; /* one per tensor, borrowed until the join is destroyed; may be NULL */
+    bool fill;    /* only as the initialiser, who gives the values afterwards */
 };
 
 /* NULL without memory. */
@@ -128,6 +129,10 @@ enum pd_op_kind { PD_OP_PUSH, PD_OP_PULL, PD_OP_PUSH_PULL, PD_OP_INIT };
 int pd_op_start(struct pd_client_session *session, enum pd_op_kind kind,
                 const struct paramd_io *entries, size_t count, const struct paramd_call *call,
                 struct pd_op **ret_op, char text[PD_CALL_TEXT_BYTES]);
+/* The same for a PD_OP_INIT of a session that was joined with `fill`. */
+int pd_op_start_fill(struct pd_client_session *session, uint32_t part,
+                     const struct paramd_fill *entries, size_t count, struct pd_op **ret_op,
+                     char text[PD_CALL_TEXT_BYTES]);
 bool pd_op_finished(const struct pd_op *op);
 /* While it is not finished: status PARAMD_PENDING and what is known so far. */
 void pd_op_result(const struct pd_op *op, struct paramd_result *ret_result);

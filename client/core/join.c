@@ -184,7 +184,12 @@ static void take_created(struct pd_join *join, const Paramd__Created *created)
         return;
     }
     join->session->attempt = created->attempt;
-    if (created->ready) {
+    if (join->options.fill && (created->ready || !created->initialiser)) {
+        fail(join, PARAMD_NOT_INITIALISER,
+             created->ready ? "it exists and has values: delete it first, or take another name"
+                            : "another process gives it its first values: wait for that one, or "
+                              "delete the model");
+    } else if (created->ready || join->options.fill) {
         attach(join, false);
     } else if (created->initialiser && join->filled != created->attempt) {
         attach(join, true);

@@ -70,8 +70,8 @@ uint32_t pd_unit_tensor(const struct pd_unit *unit)
 
 static size_t block_offset(const struct pd_unit *unit)
 {
-    return (size_t)unit->block * unit->op->session->definition->block_elements *
-           pd_dtype_bytes(unit->op->dtype);
+    return (size_t)(unit->block - entry_of(unit)->first_block) *
+           unit->op->session->definition->block_elements * pd_dtype_bytes(unit->op->dtype);
 }
 
 size_t pd_unit_bytes(const struct pd_unit *unit)
@@ -109,6 +109,12 @@ static uint64_t block_in_model(const struct pd_unit *unit)
 uint32_t pd_unit_slot(const struct pd_unit *unit)
 {
     return pd_slot_of_block(unit->op->session->definition->first_slot, block_in_model(unit));
+}
+
+uint64_t pd_unit_step(const struct pd_unit *unit)
+{
+    const struct pd_op_entry *entry = entry_of(unit);
+    return entry->steps != NULL ? entry->steps[unit->block - entry->first_block] : entry->step;
 }
 
 struct pd_block_state *pd_unit_block(const struct pd_unit *unit)
@@ -223,6 +229,15 @@ static uint8_t entry_parts(const struct paramd_io *io)
     return parts;
 }
 
+/* Blocks of a tensor that an entry is about; 0: there are no such blocks. */
+static uint64_t blocks_of(const struct pd_tensor_def *tensor, uint64_t first_block, uint64_t count)
+{
+    if (first_block >= tensor->blocks || count > tensor->blocks - first_block) {
+        return 0;
+    }
+    return count != 0 ? count : tensor->blocks - first_block;
+}
+
 static int check_entry(struct pd_client_session *session, enum pd_op_kind kind,
                        const struct paramd_io *io, size_t place, uint64_t mark, char *text)
 {
@@ -231,10 +246,12 @@ static int check_entry(struct pd_client_session *session, enum pd_op_kind kind,
                        (unsigned)io->tensor);
         return PARAMD_INVALID;
     }
-    const char *name = session->definition->tensors[io->tensor].name;
+    const struct pd_tensor_def *tensor = &session->definition->tensors[io->tensor];
     const char *wrong = NULL;
     if (session->tensor_mark[io->tensor] == mark) {
         wrong = "occurs twice in the call";
+    } else if (blocks_of(tensor, io->first_block, io->block_count) == 0) {
+        wrong = "has no such blocks";
     } else if (kind != PD_OP_PULL && io->gradient == NULL) {
         wrong = "has no gradient";
     } else if (kind == PD_OP_PUSH_PULL && io->values == NULL) {
@@ -244,7 +261,8 @@ static int check_entry(struct pd_client_session *session, enum pd_op_kind kind,
     }
     session->tensor_mark[io->tensor] = mark;
     if (wrong != NULL) {
-        (void)snprintf(text, PD_CALL_TEXT_BYTES, "entry %zu: tensor %s %s", place, name, wrong);
+        (void)snprintf(text, PD_CALL_TEXT_BYTES, "entry %zu: tensor %s %s", place, tensor->name,
+                       wrong);
         return PARAMD_INVALID;
     }
     return PARAMD_OK;
@@ -336,10 +354,11 @@ static void make_units(struct pd_op *op, bool if_newer)
 {
     struct pd_unit *unit = op->units;
     for (size_t i = 0; i < op->entry_count; i++) {
-        const struct pd_tensor_def *tensor =
-            &op->session->definition->tensors[op->entries[i].tensor];
-        const struct pd_block_state *blocks = &op->session->blocks[tensor->first_block];
-        for (uint64_t block = 0; block < tensor->blocks; block++, unit++) {
+        const struct pd_op_entry *entry = &op->entries[i];
+        uint64_t in_model = op->session->definition->tensors[entry->tensor].first_block;
+        const struct pd_block_state *blocks = &op->session->blocks[in_model];
+        uint64_t end = entry->first_block + entry->block_count;
+        for (uint64_t block = entry->first_block; block < end; block++, unit++) {
             unit->op = op;
             unit->entry = (uint32_t)i;
             unit->block = block;
@@ -377,9 +396,11 @@ int pd_op_start(struct pd_client_session *session, enum pd_op_kind kind,
     if (status != PARAMD_OK) {
         return status;
     }
+    const struct pd_tensor_def *tensors = session->definition->tensors;
     size_t unit_count = 0;
     for (size_t i = 0; i < count; i++) {
-        unit_count += session->definition->tensors[entries[i].tensor].blocks;
+        const struct paramd_io *io = &entries[i];
+        unit_count += blocks_of(&tensors[io->tensor], io->first_block, io->block_count);
     }
     struct pd_op *op = op_create(session, kind, count, unit_count);
     if (op == NULL) {
@@ -396,6 +417,9 @@ int pd_op_start(struct pd_client_session *session, enum pd_op_kind kind,
         entry->tensor = entries[i].tensor;
         entry->gradient = entries[i].gradient;
         entry->parts = entry_parts(&entries[i]);
+        entry->first_block = entries[i].first_block;
+        entry->block_count =
+            blocks_of(&tensors[entry->tensor], entry->first_block, entries[i].block_count);
         entry->parts_to[0] = entries[i].values;
         for (unsigned j = 0; j < PARAMD_MOMENTS_MAX; j++) {
             entry->parts_to[j + 1] = entries[i].moments[j];
@@ -442,8 +466,69 @@ int pd_op_start_init(struct pd_client_session *session, const struct paramd_valu
         if (values != NULL) {
             *entry++ = (struct pd_op_entry){.tensor = (uint32_t)i,
                                             .gradient = (const uint8_t *)values,
+                                            .block_count = definition->tensors[i].blocks,
                                             .step = initial[i].step};
         }
+    }
+    enter(op, false);
+    *ret_op = op;
+    return PARAMD_OK;
+}
+
+static int check_fill(const struct pd_client_session *session, uint32_t part,
+                      const struct paramd_fill *fill, size_t place, char *text)
+{
+    const char *wrong = NULL;
+    if (part > PARAMD_MOMENTS_MAX) {
+        wrong = "the part does not exist";
+    } else if (fill->tensor >= session->definition->tensor_count) {
+        wrong = "the model has no such tensor";
+    } else if (blocks_of(&session->definition->tensors[fill->tensor], fill->first_block,
+                         fill->block_count) == 0) {
+        wrong = "the tensor has no such blocks";
+    } else if (fill->values == NULL) {
+        wrong = "no values are given";
+    }
+    if (wrong == NULL) {
+        return PARAMD_OK;
+    }
+    (void)snprintf(text, PD_CALL_TEXT_BYTES, "entry %zu: %s", place, wrong);
+    return PARAMD_INVALID;
+}
+
+int pd_op_start_fill(struct pd_client_session *session, uint32_t part,
+                     const struct paramd_fill *entries, size_t count, struct pd_op **ret_op,
+                     char text[PD_CALL_TEXT_BYTES])
+{
+    const struct pd_tensor_def *tensors = session->definition->tensors;
+    size_t unit_count = 0;
+    for (size_t i = 0; i < count; i++) {
+        int status = check_fill(session, part, &entries[i], i, text);
+        if (status != PARAMD_OK) {
+            return status;
+        }
+        unit_count +=
+            blocks_of(&tensors[entries[i].tensor], entries[i].first_block, entries[i].block_count);
+    }
+    if (count == 0 || session->gone != PARAMD_OK) {
+        (void)snprintf(text, PD_CALL_TEXT_BYTES, "model %s: %s", session->definition->name,
+                       count == 0 ? "the call names no tensor" : pd_gone_text(session->gone));
+        return count == 0 ? PARAMD_INVALID : session->gone;
+    }
+    struct pd_op *op = op_create(session, PD_OP_INIT, count, unit_count);
+    if (op == NULL) {
+        (void)snprintf(text, PD_CALL_TEXT_BYTES, "no memory for %zu blocks", unit_count);
+        return PARAMD_NO_MEMORY;
+    }
+    op->part = part;
+    for (size_t i = 0; i < count; i++) {
+        const struct paramd_fill *fill = &entries[i];
+        op->entries[i] = (struct pd_op_entry){
+            .tensor = fill->tensor,
+            .gradient = (const uint8_t *)fill->values,
+            .first_block = fill->first_block,
+            .block_count = blocks_of(&tensors[fill->tensor], fill->first_block, fill->block_count),
+            .steps = fill->steps};
     }
     enter(op, false);
     *ret_op = op;

@@ -207,7 +207,7 @@ static bool pack_init(struct pd_lane *lane, struct pd_link *link, const struct p
     const struct pd_op *op = first->op;
     for (const struct pd_unit *unit = first; unit != NULL; unit = unit->next) {
         if ((unit != packing.first && !init_fits(&packing, unit)) ||
-            !add_entry(&packing, unit, 0, op->entries[unit->entry].step)) {
+            !add_entry(&packing, unit, 0, pd_unit_step(unit))) {
             break;
         }
         packing.payload_bytes += pd_unit_bytes(unit);

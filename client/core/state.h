@@ -62,7 +62,10 @@ struct pd_op_entry {
     uint8_t parts;           /* pulls */
     const uint8_t *gradient; /* what is sent; of PD_OP_INIT the values of the part */
     uint8_t *parts_to[1 + PARAMD_MOMENTS_MAX];
-    uint64_t step; /* PD_OP_INIT */
+    uint64_t first_block; /* whose place is where the buffers begin */
+    uint64_t block_count;
+    const uint64_t *steps; /* PD_OP_INIT: one for each block; NULL: step for all */
+    uint64_t step;
 };
 
 struct pd_op {
@@ -369,6 +372,7 @@ const uint8_t *pd_unit_out(const struct pd_unit *unit);
 uint8_t *pd_unit_place(const struct pd_unit *unit, unsigned part);
 uint32_t pd_unit_tensor(const struct pd_unit *unit);
 uint32_t pd_unit_slot(const struct pd_unit *unit);
+uint64_t pd_unit_step(const struct pd_unit *unit); /* PD_OP_INIT */
 struct pd_block_state *pd_unit_block(const struct pd_unit *unit);
 bool pd_unit_pushes(const struct pd_unit *unit);
 /* The push was cancelled: its id is passed over instead. */

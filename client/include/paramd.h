@@ -194,6 +194,32 @@ PARAMD_CHECK int paramd_join_as(struct paramd_client *client, const struct param
                                 const struct paramd_values *initial, int timeout_ms,
                                 struct paramd_model **ret_model);
 
+/* For first values that do not fit into memory: creates the model, or takes it over from a process
+ * that died while doing this, and does not wait until it has values. They follow by paramd_fill;
+ * until all blocks of tensors with PARAMD_INIT_CLIENT have got theirs, pushes and pulls wait.
+ * PARAMD_NOT_INITIALISER: it has values already, or another process is giving them. Else as
+ * paramd_join. */
+PARAMD_CHECK int paramd_create(struct paramd_client *client,
+                               const struct paramd_definition *definition, int timeout_ms,
+                               struct paramd_model **ret_model);
+
+/* First values of some blocks of a tensor: all of the blocks named and nothing else, row-major. */
+struct paramd_fill {
+    uint32_t tensor;
+    uint64_t first_block;
+    uint64_t block_count; /* 0: all from first_block on */
+    const float *values;
+    const uint64_t *steps; /* with the weights: updates behind each block's state; NULL: 0 */
+};
+
+/* Gives a model of paramd_create one part of its blocks, and waits until the daemon has it: part 0
+ * is the weights, which complete a block, so that 1 to 3, the moments in the optimizer's order,
+ * must come before; those not given are as before the first step. PARAMD_NOT_INITIALISER: this took
+ * longer than the lease, and another process has taken over. PARAMD_INVALID: a value is not finite,
+ * or see paramd_error(). */
+PARAMD_CHECK int paramd_fill(struct paramd_model *model, unsigned part,
+                             const struct paramd_fill *entries, size_t count, int timeout_ms);
+
 /* Joins a model that exists, whatever its definition. PARAMD_NOT_FOUND. */
 PARAMD_CHECK int paramd_attach(struct paramd_client *client, const char *name, int timeout_ms,
                                struct paramd_model **ret_model);
@@ -217,15 +243,18 @@ PARAMD_API void paramd_model_close(struct paramd_model *model);
 
 enum paramd_dtype { PARAMD_F32 = 0, PARAMD_BF16 = 1, PARAMD_F16 = 2 };
 
-/* One tensor in a call. Buffers are row-major, whole tensors, in the call's dtype, aligned to its
- * element. They are used in place and belong to the library from the call until the ticket is
- * finished or cancelled: gradients must not change, values must not be read. */
+/* One tensor in a call, or some of its blocks: then the buffers begin with the first of them.
+ * Buffers are row-major, in the call's dtype, aligned to its element. They are used in place and
+ * belong to the library from the call until the ticket is finished or cancelled: gradients must not
+ * change, values must not be read. */
 struct paramd_io {
     uint32_t tensor;      /* place in the definition */
     const void *gradient; /* push, push_pull */
     void *values;         /* pull (NULL: moments only), push_pull */
     /* pull: optimizer state too, of the same version; NULL: not */
     void *moments[PARAMD_MOMENTS_MAX];
+    uint64_t first_block;
+    uint64_t block_count; /* 0: all from first_block on */
 };
 
 struct paramd_call {

@@ -103,6 +103,110 @@ START_TEST(a_worker_joins_trains_and_leaves)
 }
 END_TEST
 
+START_TEST(a_call_about_some_blocks_uses_buffers_of_just_those)
+{
+    struct live *live = live_start(2, false);
+    struct paramd_client *client;
+    struct paramd_model *model = open_and_join(live, _i == 0, &client);
+    float gradient[2 * 1024];
+    float values[2 * 1024 + 1];
+    float *whole = calloc(ELEMENTS, sizeof *whole);
+    struct paramd_io some = {
+        .gradient = gradient, .values = values, .first_block = 1, .block_count = 2};
+    struct paramd_io rest = {.values = values, .first_block = 4};
+    struct paramd_io all = {.values = whole};
+    struct paramd_io none[] = {{.values = whole, .first_block = 5},
+                               {.values = whole, .first_block = 4, .block_count = 2}};
+    struct paramd_result result;
+    for (unsigned i = 0; i < 2 * 1024; i++) {
+        gradient[i] = (float)i;
+    }
+    values[2 * 1024] = -1;
+    ck_assert_int_eq(paramd_push_pull_wait(model, &some, 1, NULL, PATIENCE_MS, &result), PARAMD_OK);
+    ck_assert_uint_eq(result.blocks, 2);
+    ck_assert_int_eq(paramd_pull_wait(model, &all, 1, NULL, PATIENCE_MS, NULL), PARAMD_OK);
+    for (unsigned i = 0; i < ELEMENTS; i++) {
+        ck_assert_float_eq(whole[i], i < 1024 || i >= 3 * 1024 ? 0 : (float)(i - 1024));
+    }
+    ck_assert_mem_eq(values, gradient, sizeof gradient);
+    ck_assert_int_eq(paramd_pull_wait(model, &rest, 1, NULL, PATIENCE_MS, &result), PARAMD_OK);
+    ck_assert_uint_eq(result.blocks, 1);
+    ck_assert_float_eq(values[ELEMENTS - 4 * 1024 - 1], 0);
+    ck_assert_float_eq(values[ELEMENTS - 4 * 1024], gradient[ELEMENTS - 4 * 1024]);
+    ck_assert_float_eq(values[2 * 1024], -1);
+    for (unsigned i = 0; i < 2; i++) {
+        ck_assert_int_eq(paramd_pull_wait(model, &none[i], 1, NULL, PATIENCE_MS, NULL),
+                         PARAMD_INVALID);
+        ck_assert_ptr_nonnull(strstr(paramd_error(), "no such blocks"));
+    }
+    paramd_close(client);
+    live_stop(live);
+    free(whole);
+}
+END_TEST
+
+START_TEST(first_values_come_in_pieces_with_a_step_for_each_block)
+{
+    static const uint64_t steps[5] = {3, 1, 4, 1, 5};
+    struct live *live = live_start(2, false);
+    struct paramd_options options = {.address = live_address(live), .no_thread = _i == 0};
+    struct paramd_client *clients[2];
+    struct paramd_model *model;
+    struct paramd_model *other;
+    struct paramd_definition pieces = *definition();
+    struct paramd_tensor tensor = {.name = "w", .rank = 2, .shape = {5, 1000}};
+    struct paramd_block_info info;
+    float *memory = malloc(ELEMENTS * sizeof *memory);
+    float *values = calloc(ELEMENTS, sizeof *values);
+    float *moments = calloc(ELEMENTS, sizeof *moments);
+    for (unsigned i = 0; i < ELEMENTS; i++) {
+        memory[i] = (float)i;
+    }
+    pieces.tensors = &tensor;
+    pieces.tensor_count = 1;
+    ck_assert_int_eq(paramd_open(&options, &clients[0]), PARAMD_OK);
+    ck_assert_int_eq(paramd_open(&options, &clients[1]), PARAMD_OK);
+    ck_assert_int_eq(paramd_create(clients[0], &pieces, PATIENCE_MS, &model), PARAMD_OK);
+    ck_assert_int_eq(paramd_create(clients[1], &pieces, PATIENCE_MS, &other),
+                     PARAMD_NOT_INITIALISER);
+    struct paramd_fill fills[] = {
+        {.values = memory + 1024, .first_block = 1, .steps = steps + 1},
+        {.values = memory, .block_count = 1, .steps = steps},
+        {.values = memory, .first_block = 5},
+        {.values = memory, .tensor = 1},
+        {.values = NULL},
+    };
+    for (unsigned i = 2; i < 5; i++) {
+        ck_assert_int_eq(paramd_fill(model, 0, &fills[i], 1, PATIENCE_MS), PARAMD_INVALID);
+    }
+    ck_assert_int_eq(paramd_fill(model, 4, fills, 1, PATIENCE_MS), PARAMD_INVALID);
+    ck_assert_int_eq(paramd_fill(model, 0, fills, 0, PATIENCE_MS), PARAMD_INVALID);
+    ck_assert_int_eq(paramd_fill(model, 2, fills, 1, PATIENCE_MS), PARAMD_OK);
+    ck_assert_int_eq(paramd_fill(model, 0, fills, 1, PATIENCE_MS), PARAMD_OK);
+    ck_assert(!live_lock(live)->ready);
+    live_unlock(live);
+    ck_assert_int_eq(paramd_fill(model, 0, fills + 1, 1, PATIENCE_MS), PARAMD_OK);
+    struct paramd_io io = {.values = values, .moments = {NULL, moments}};
+    ck_assert_int_eq(paramd_pull_wait(model, &io, 1, NULL, PATIENCE_MS, NULL), PARAMD_OK);
+    ck_assert_mem_eq(values, memory, ELEMENTS * sizeof *values);
+    ck_assert_float_eq(moments[1023], 0);
+    ck_assert_mem_eq(moments + 1024, memory + 1024, (ELEMENTS - 1024) * sizeof *values);
+    for (unsigned i = 0; i < 5; i++) {
+        ck_assert_int_eq(paramd_block(model, 0, i, &info), PARAMD_OK);
+        ck_assert_uint_eq(info.step, steps[i]);
+    }
+    ck_assert_int_eq(paramd_create(clients[1], &pieces, PATIENCE_MS, &other),
+                     PARAMD_NOT_INITIALISER);
+    ck_assert_ptr_nonnull(strstr(paramd_error(), "has values"));
+    paramd_close(clients[0]);
+    paramd_close(clients[1]);
+    live_stop(live);
+    free(memory);
+    free(values);
+    free(moments);
+}
+END_TEST
+
 START_TEST(a_session_id_has_one_handle_in_a_process)
 {
     static const float bias[10] = {0};
@@ -448,6 +552,8 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("client/api");
     TCase *tests = tcase_create("api");
     tcase_add_loop_test(tests, a_worker_joins_trains_and_leaves, 0, 4);
+    tcase_add_loop_test(tests, a_call_about_some_blocks_uses_buffers_of_just_those, 0, 2);
+    tcase_add_loop_test(tests, first_values_come_in_pieces_with_a_step_for_each_block, 0, 2);
     tcase_add_test(tests, a_session_id_has_one_handle_in_a_process);
     tcase_add_loop_test(tests, figures_of_all_pages_are_put_together, 0, 2);
     tcase_add_loop_test(tests, many_threads_share_a_handle_while_connections_break, 0, 2);

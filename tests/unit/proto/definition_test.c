@@ -384,6 +384,7 @@ START_TEST(a_difference_is_named)
     struct draft draft;
     char difference[PD_ERROR_TEXT_BYTES] = "";
     draft_init(&draft);
+    draft.tensors[1].init = PARAMD__INITIALISER__CONSTANT;
     struct pd_definition *first = create(&draft);
     struct pd_definition *same = create(&draft);
     row->spoil(&draft);
@@ -398,6 +399,22 @@ START_TEST(a_difference_is_named)
 }
 END_TEST
 
+START_TEST(a_tensor_whose_first_values_a_client_gave_is_the_same_with_any_initialiser)
+{
+    struct draft draft;
+    char difference[PD_ERROR_TEXT_BYTES] = "";
+    draft_init(&draft);
+    draft.tensors[1].init = PARAMD__INITIALISER__CONSTANT;
+    struct pd_definition *made = create(&draft);
+    draft.tensors[1].init = PARAMD__INITIALISER__CLIENT;
+    struct pd_definition *brought = create(&draft);
+    ck_assert(pd_definition_same(brought, made, difference));
+    ck_assert(!pd_definition_same(made, brought, difference));
+    pd_definition_destroy(made);
+    pd_definition_destroy(brought);
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("definition");
@@ -408,6 +425,8 @@ Suite *pd_test_suite(void)
     TCase *refused = tcase_create("refused");
     tcase_add_loop_test(refused, a_refusal_names_what_is_wrong, 0,
                         sizeof refusals / sizeof refusals[0]);
+    tcase_add_test(refused,
+                   a_tensor_whose_first_values_a_client_gave_is_the_same_with_any_initialiser);
     tcase_add_loop_test(refused, a_difference_is_named, 0,
                         sizeof differences / sizeof differences[0]);
     suite_add_tcase(suite, refused);
