@@ -38,6 +38,34 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "    paramctl delete old-run\n"
      "    paramctl delete old-run --yes\n",
      pd_ctl_delete},
+    {"export", "MODEL DIR", 2, 2, "writes a model as safetensors files",
+     "Writes MODEL into DIR, made if need be: the weights to model.safetensors, the\n"
+     "optimizer's state to optimizer.safetensors (state.TENSOR.exp_avg and the like,\n"
+     "and state.TENSOR.step), and to paramd.json what import needs beside them. Needs\n"
+     "the same memory for any size of model. A block is of one version; if workers\n"
+     "push meanwhile, blocks may be of different ones: for one cut, stop pushing.\n"
+     "\n"
+     "    --file-size SIZE  most of a file, in bytes or as 500M or 5G (5G); more gets\n"
+     "                      several files and an index, as transformers has them\n"
+     "    --force           replaces a checkpoint, once the new one is whole\n"
+     "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
+     "    paramctl export mnist /data/mnist\n"
+     "    paramctl export mnist /data/mnist --force --json | jq .bytes\n",
+     pd_ctl_export},
+    {"import", "DIR [MODEL]", 1, 2, "makes a model from safetensors files",
+     "Makes a model from a directory of export, under its old name or as MODEL: with\n"
+     "weights, moments, steps and hyper-parameters. What another program has put into\n"
+     "its safetensors files since then is taken, too. A checkpoint of PyTorch or\n"
+     "transformers without paramd.json becomes a model with one group, \"all\", in F32.\n"
+     "Needs the same memory for any size of model.\n"
+     "\n"
+     "    --optimizer NAME  of a checkpoint without paramd.json: adam, sgd, ...\n"
+     "    --set KEY=VALUE   and its hyper-parameters; may be given several times\n"
+     "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
+     "    paramctl import /data/mnist\n"
+     "    paramctl import /data/mnist mnist-again\n"
+     "    paramctl import ./gpt2 gpt2 --optimizer adamw --set lr=3e-4 --set warmup=90\n",
+     pd_ctl_import},
     {"ping", "", 0, 0, "how long a round trip takes",
      "Connects, and then measures round trips one after the other.\n"
      "\n"

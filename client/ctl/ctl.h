@@ -9,6 +9,8 @@
 #include "client/include/paramd.h"
 
 /* Exit statuses, documented in --help. */
+enum { PD_CTL_HYPERS_MAX = 64 };
+
 enum pd_ctl_exit { PD_CTL_OK = 0, PD_CTL_FAILED = 1, PD_CTL_USAGE = 2 };
 
 /* The options and arguments of one run. Texts are argv's and the environment's. */
@@ -16,8 +18,14 @@ struct pd_ctl {
     const char *address;
     int timeout_ms;
     bool json;
-    bool yes;       /* delete */
-    unsigned count; /* ping; 0: not given */
+    bool yes;                                      /* delete */
+    unsigned count;                                /* ping; 0: not given */
+    bool force;                                    /* export */
+    uint64_t file_bytes;                           /* export: most of one file; 0: not given */
+    const char *optimizer;                         /* import; NULL: not given */
+    struct paramd_hyper hypers[PD_CTL_HYPERS_MAX]; /* import */
+    size_t hyper_count;
+    bool progress; /* export, import */
     bool help;
     bool version;
     const struct pd_ctl_command *command; /* NULL: none given */
@@ -55,11 +63,15 @@ enum pd_ctl_exit pd_ctl_tensors(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_set(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_delete(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_ping(const struct pd_ctl *ctl);
+enum pd_ctl_exit pd_ctl_export(const struct pd_ctl *ctl);
+enum pd_ctl_exit pd_ctl_import(const struct pd_ctl *ctl);
 
 /* output.c */
 
 /* One sentence on stderr; returns PD_CTL_USAGE. */
 enum pd_ctl_exit pd_ctl_bad_usage(const char *format, ...) __attribute__((format(printf, 1, 2)));
+/* The same; returns PD_CTL_FAILED. */
+enum pd_ctl_exit pd_ctl_refuse(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* What the library says of the call that just failed with status, and what to do next; returns
  * PD_CTL_FAILED. */
 enum pd_ctl_exit pd_ctl_failed(const struct pd_ctl *ctl, int status);
@@ -69,6 +81,11 @@ enum pd_ctl_exit pd_ctl_print_json(json_t *document);
 json_t *pd_ctl_json_number(double number);
 json_t *pd_ctl_json_counters(const struct paramd_stat *stat);
 json_t *pd_ctl_json_model(const struct paramd_model_info *info);
+/* A new reference. */
+json_t *pd_ctl_json_hypers(const struct paramd_hyper *hypers, size_t count);
+/* Cuts a KEY=VALUE at its sign; what does not read as a number is a choice's text. PD_CTL_USAGE
+ * after the error was printed. */
+enum pd_ctl_exit pd_ctl_read_hyper(char *pair, struct paramd_hyper *ret_hyper);
 /* 0 if the daemon does not tell it. */
 double pd_ctl_counter(const struct paramd_stat *stat, const char *name);
 

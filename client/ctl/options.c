@@ -13,7 +13,20 @@ enum { TIMEOUT_DEFAULT_MS = 5000, PINGS_MAX = 1000000 };
 #define SECONDS_MIN 0.001
 #define SECONDS_MAX 86400.0
 
-enum option_code { ADDRESS = 1, TIMEOUT, JSON, YES, COUNT, HELP, VERSION };
+enum option_code {
+    ADDRESS = 1,
+    TIMEOUT,
+    JSON,
+    YES,
+    COUNT,
+    FORCE,
+    FILE_SIZE,
+    OPTIMIZER,
+    SET,
+    PROGRESS,
+    HELP,
+    VERSION
+};
 
 static const struct option options[] = {
     {"address", required_argument, NULL, ADDRESS},
@@ -21,6 +34,11 @@ static const struct option options[] = {
     {"json", no_argument, NULL, JSON},
     {"yes", no_argument, NULL, YES},
     {"count", required_argument, NULL, COUNT},
+    {"force", no_argument, NULL, FORCE},
+    {"file-size", required_argument, NULL, FILE_SIZE},
+    {"optimizer", required_argument, NULL, OPTIMIZER},
+    {"set", required_argument, NULL, SET},
+    {"progress", no_argument, NULL, PROGRESS},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
@@ -55,6 +73,40 @@ static bool parse_count(const char *text, unsigned *ret_count)
     return true;
 }
 
+/* Bytes, or thousands, millions or thousand millions of them. */
+static bool parse_size(const char *text, uint64_t *ret_bytes)
+{
+    static const char units[] = "kMG";
+    char *rest = NULL;
+    if (!isdigit((unsigned char)text[0])) {
+        return false;
+    }
+    errno = 0;
+    unsigned long long bytes = strtoull(text, &rest, 10);
+    const char *unit = *rest != '\0' ? strchr(units, *rest) : NULL;
+    for (const char *at = units; unit != NULL && at <= unit; at++) {
+        if (__builtin_mul_overflow(bytes, 1000, &bytes)) {
+            return false;
+        }
+    }
+    rest += unit != NULL ? 1 : 0;
+    if (errno != 0 || *rest != '\0' || bytes < 1) {
+        return false;
+    }
+    *ret_bytes = bytes;
+    return true;
+}
+
+static enum pd_ctl_exit take_hyper(struct pd_ctl *ctl, char *pair)
+{
+    if (ctl->hyper_count == PD_CTL_HYPERS_MAX) {
+        return pd_ctl_bad_usage("--set is given more than %d times: one optimizer has fewer "
+                                "hyper-parameters",
+                                PD_CTL_HYPERS_MAX);
+    }
+    return pd_ctl_read_hyper(pair, &ctl->hypers[ctl->hyper_count++]);
+}
+
 static enum pd_ctl_exit take_option(struct pd_ctl *ctl, int code)
 {
     switch ((enum option_code)code) {
@@ -80,6 +132,23 @@ static enum pd_ctl_exit take_option(struct pd_ctl *ctl, int code)
                          "--count \"%s\" is not allowed: give a whole number from 1 to "
                          "%d",
                          optarg, PINGS_MAX);
+    case FORCE:
+        ctl->force = true;
+        return PD_CTL_OK;
+    case FILE_SIZE:
+        return parse_size(optarg, &ctl->file_bytes)
+                   ? PD_CTL_OK
+                   : pd_ctl_bad_usage("--file-size \"%s\" is not allowed: give bytes, or a number "
+                                      "with k, M or G behind it, as 5G",
+                                      optarg);
+    case OPTIMIZER:
+        ctl->optimizer = optarg;
+        return PD_CTL_OK;
+    case SET:
+        return take_hyper(ctl, optarg);
+    case PROGRESS:
+        ctl->progress = true;
+        return PD_CTL_OK;
     case HELP:
         ctl->help = true;
         return PD_CTL_OK;
@@ -123,11 +192,24 @@ static enum pd_ctl_exit check_command(const struct pd_ctl *ctl)
                                 command->arguments[0] != '\0' ? command->arguments : "no arguments",
                                 command->name);
     }
-    if (ctl->yes && command->run != pd_ctl_delete) {
-        return pd_ctl_bad_usage("--yes is for delete: leave it out with %s", command->name);
-    }
-    if (ctl->count > 0 && command->run != pd_ctl_ping) {
-        return pd_ctl_bad_usage("--count is for ping: leave it out with %s", command->name);
+    const struct {
+        bool given;
+        const char *option;
+        const char *commands;
+    } own[] = {
+        {ctl->yes, "--yes", "delete"},
+        {ctl->count > 0, "--count", "ping"},
+        {ctl->force, "--force", "export"},
+        {ctl->file_bytes > 0, "--file-size", "export"},
+        {ctl->optimizer != NULL, "--optimizer", "import"},
+        {ctl->hyper_count > 0, "--set", "import"},
+        {ctl->progress, "--progress", "export and import"},
+    };
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (own[i].given && strstr(own[i].commands, command->name) == NULL) {
+            return pd_ctl_bad_usage("%s is for %s: leave it out with %s", own[i].option,
+                                    own[i].commands, command->name);
+        }
     }
     return PD_CTL_OK;
 }

@@ -5,19 +5,35 @@
 #include <string.h>
 
 #include "client/ctl/ctl.h"
+#include "client/ctl/progress.h"
 
 /* Whole numbers up to here have an exact double. */
 #define EXACT_MAX 9007199254740992.0
+
+static void say(const char *format, va_list args)
+{
+    pd_ctl_progress_end();
+    (void)fputs("paramctl: ", stderr);
+    (void)vfprintf(stderr, format, args);
+    (void)fputc('\n', stderr);
+}
 
 enum pd_ctl_exit pd_ctl_bad_usage(const char *format, ...)
 {
     va_list args;
     va_start(args, format);
-    (void)fputs("paramctl: ", stderr);
-    (void)vfprintf(stderr, format, args);
-    (void)fputc('\n', stderr);
+    say(format, args);
     va_end(args);
     return PD_CTL_USAGE;
+}
+
+enum pd_ctl_exit pd_ctl_refuse(const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    say(format, args);
+    va_end(args);
+    return PD_CTL_FAILED;
 }
 
 enum pd_ctl_exit pd_ctl_failed(const struct pd_ctl *ctl, int status)
@@ -29,19 +45,16 @@ enum pd_ctl_exit pd_ctl_failed(const struct pd_ctl *ctl, int status)
         break;
     case PARAMD_TIMEOUT:
     case PARAMD_UNREACHABLE:
-        (void)fprintf(stderr,
-                      "paramctl: %s; see that paramd runs and listens on %s, or give another "
-                      "--address or a longer --timeout\n",
-                      paramd_error(), ctl->address);
-        return PD_CTL_FAILED;
+        return pd_ctl_refuse("%s; see that paramd runs and listens on %s, or give another "
+                             "--address or a longer --timeout",
+                             paramd_error(), ctl->address);
     default:
         if (paramd_status_retryable(status)) {
             next = "; try again";
         }
         break;
     }
-    (void)fprintf(stderr, "paramctl: %s%s\n", paramd_error(), next);
-    return PD_CTL_FAILED;
+    return pd_ctl_refuse("%s%s", paramd_error(), next);
 }
 
 enum pd_ctl_exit pd_ctl_print_json(json_t *document)
@@ -49,10 +62,8 @@ enum pd_ctl_exit pd_ctl_print_json(json_t *document)
     bool written = document != NULL && json_dumpf(document, stdout, JSON_INDENT(2)) == 0;
     json_decref(document);
     if (!written) {
-        (void)fputs("paramctl: the JSON document could not be made or written: free memory, or "
-                    "look at where the output goes\n",
-                    stderr);
-        return PD_CTL_FAILED;
+        return pd_ctl_refuse("the JSON document could not be made or written: free memory, or look "
+                             "at where the output goes");
     }
     (void)putchar('\n');
     return PD_CTL_OK;
@@ -67,6 +78,20 @@ json_t *pd_ctl_json_number(double number)
         return json_integer((json_int_t)number);
     }
     return json_real(number);
+}
+
+json_t *pd_ctl_json_hypers(const struct paramd_hyper *hypers, size_t count)
+{
+    json_t *values = json_object();
+    for (size_t i = 0; i < count; i++) {
+        json_t *value = hypers[i].text != NULL ? json_string(hypers[i].text)
+                                               : pd_ctl_json_number(hypers[i].number);
+        if (json_object_set_new(values, hypers[i].name, value) != 0) {
+            json_decref(values);
+            return NULL;
+        }
+    }
+    return values;
 }
 
 json_t *pd_ctl_json_counters(const struct paramd_stat *stat)

@@ -3,94 +3,25 @@
 daemon whose model a real worker has made.
 """
 
-import json
 import os
 import pty
 import re
 import select
 import subprocess
 import sys
-import tempfile
 import unittest
 
-PARAMD, PARAMCTL, WORKER = sys.argv[1:4]
-LINE_COLUMNS_MAX = 80
+import support
+from support import PARAMCTL, environment
 
 
-class Daemon:
-    """A daemon on a free port, and the workers that were started on it."""
+class Paramctl(support.Paramctl):
+    """On a daemon that has a worker's model."""
 
-    def __init__(self):
-        self.folder = tempfile.TemporaryDirectory()
-        address_file = os.path.join(self.folder.name, "address")
-        self.unix = "unix:" + os.path.join(self.folder.name, "socket")
-        self.process = subprocess.Popen(
-            [PARAMD, "--listen", "127.0.0.1:0", "--unix", self.unix[5:], "--shards", "2",
-             "--address-file", address_file], stderr=subprocess.PIPE, text=True)
-        self.workers = []
-        # The address file is there before the daemon says so.
-        if not any("msg=ready" in line for line in self.process.stderr):
-            raise RuntimeError("the daemon did not start")
-        with open(address_file, encoding="ascii") as lines:
-            self.address = dict(line.split() for line in lines)["tcp"]
-
-    def start_worker(self, model):
-        worker = subprocess.Popen([WORKER, self.address, model], stdin=subprocess.PIPE,
-                                  stdout=subprocess.PIPE, text=True)
-        self.workers.append(worker)
-        if worker.stdout.readline() != "ready\n":
-            raise RuntimeError("the worker did not get ready")
-
-    def stop(self):
-        for worker in self.workers:
-            worker.communicate()
-        self.process.terminate()
-        errors = self.process.communicate()[1]
-        self.folder.cleanup()
-        if self.process.returncode != 0:
-            raise RuntimeError(f"the daemon ended with {self.process.returncode}: {errors}")
-
-
-def environment(address):
-    return {**os.environ, "PARAMD_ADDRESS": address}
-
-
-class Paramctl(unittest.TestCase):
     @classmethod
     def setUpClass(cls):
-        cls.daemon = Daemon()
-        cls.addClassCleanup(cls.daemon.stop)
+        super().setUpClass()
         cls.daemon.start_worker("demo")
-
-    def run_ctl(self, *words, address=None, **more):
-        return subprocess.run([PARAMCTL, *words], text=True, stdin=subprocess.DEVNULL,
-                              stdout=more.pop("stdout", subprocess.PIPE), stderr=subprocess.PIPE,
-                              env=environment(address or self.daemon.address), check=False)
-
-    def result(self, *words, **more):
-        """What a command that must succeed prints."""
-        run = self.run_ctl(*words, **more)
-        self.assertEqual((run.returncode, run.stderr), (0, ""), words)
-        self.assertTrue(run.stdout.endswith("\n"), words)
-        return run.stdout
-
-    def document(self, *words, **more):
-        return json.loads(self.result(*words, "--json", **more))
-
-    def fails(self, code, sentence, *words, **more):
-        """It ends with code, nothing on stdout, and one sentence on stderr that has these words."""
-        for json_too in ((), ("--json",)):
-            run = self.run_ctl(*words, *json_too, **more)
-            self.assertEqual((run.returncode, run.stdout), (code, ""), (words, run.stderr))
-            self.assertRegex(run.stderr, r"\Aparamctl: [^\n]*\n\Z")
-            self.assertIn(sentence, run.stderr)
-
-    def lines(self, *words):
-        lines = self.result(*words).splitlines()
-        for line in lines:
-            self.assertLessEqual(len(line), LINE_COLUMNS_MAX, line)
-            self.assertEqual(line, line.rstrip())
-        return lines
 
 
 class Looking(Paramctl):
@@ -270,6 +201,12 @@ class Refusing(Paramctl):
                 ("set", "demo", "all"): "set takes MODEL GROUP KEY=VALUE...",
                 ("status", "--yes"): "--yes is for delete",
                 ("status", "--count", "2"): "--count is for ping",
+                ("import", "x", "--force"): "--force is for export",
+                ("status", "--progress"): "--progress is for export and import",
+                ("export", "demo"): "export takes MODEL DIR",
+                ("export", "demo", "x", "--file-size", "5T"): '--file-size "5T" is not allowed',
+                ("export", "demo", "x", "--file-size", "0"): '--file-size "0" is not allowed',
+                ("import", "x", "--set", "lr"): "is not KEY=VALUE",
                 ("ping", "--count", "0"): '--count "0" is not allowed',
                 ("status", "--timeout", "soon"): '--timeout "soon" is not allowed',
                 ("status", "--timeout", "nan"): '--timeout "nan" is not allowed',
@@ -294,14 +231,16 @@ class Help(Paramctl):
     def test_help_names_every_command_and_the_exit_statuses(self):
         text = "\n".join(self.lines("--help"))
         for command in ("status", "models", "tensors MODEL", "set MODEL GROUP KEY=VALUE...",
-                        "delete MODEL", "ping", "help [COMMAND]"):
+                        "delete MODEL", "export MODEL DIR", "import DIR [MODEL]", "ping",
+                        "help [COMMAND]"):
             self.assertIn(f"\n  {command} ", text)
         self.assertIn("PARAMD_ADDRESS", text)
         self.assertIn("Exit status: 0 done, 1 failed, 2 the command line is wrong.", text)
         self.assertEqual(text, "\n".join(self.lines("help")))
 
     def test_each_command_has_its_help_with_an_example(self):
-        for command in ("status", "models", "tensors", "set", "delete", "ping"):
+        for command in ("status", "models", "tensors", "set", "delete", "export", "import",
+                        "ping"):
             text = "\n".join(self.lines("help", command))
             self.assertIn(f"usage: paramctl [OPTION]... {command}", text)
             self.assertIn(f"    paramctl {command}", text.split("Examples:")[1])
