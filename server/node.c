@@ -206,13 +206,14 @@ static void on_signal(uv_signal_t *handle, int number)
         stop_shards(node);
         return;
     }
+    node->state = NODE_DRAINING;
+    pd_listener_close(&node->listener);
+    pd_arrivals_close(&node->arrivals);
+    /* Only now: who reads it may rely on the doors being closed. */
     struct pd_log_line line;
     pd_log_begin(&line, PD_LOG_INFO, "stopping: finishing frames in hand");
     pd_log_text(&line, "signal", "%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
     pd_log_end(&line);
-    node->state = NODE_DRAINING;
-    pd_listener_close(&node->listener);
-    pd_arrivals_close(&node->arrivals);
     (void)uv_timer_start(&node->deadline, on_drain_deadline, DRAIN_MS, 0);
     for (uint32_t i = 0; i < node->started; i++) {
         pd_shard_thread_drain(node->threads[i]);
