@@ -3,10 +3,10 @@
 #include "server/storage/wal_files.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "server/base/assert.h"
+#include "server/storage/names.h"
 
 enum {
     /* The first write to allocated space makes the file system note that it was: half a commit
@@ -110,44 +110,20 @@ struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct 
     return job->kind == PD_WAL_WRITE ? write_batch(files, job) : prepare(files, job);
 }
 
-/* The numbers of a log's files while they are being listed. */
-struct removal {
-    const char *log;
-    char (*names)[PD_DISK_NAME_BYTES];
-    size_t count;
-    bool no_memory;
-};
-
-static void note(void *argument, const char *name)
+static bool of_log(const void *argument, const char *name)
 {
-    struct removal *removal = argument;
-    size_t log_bytes = strlen(removal->log);
-    if (strncmp(name, removal->log, log_bytes) != 0 || name[log_bytes] != '.' ||
-        strlen(name) >= PD_DISK_NAME_BYTES) {
-        return;
-    }
-    void *names = realloc(removal->names, (removal->count + 1) * sizeof *removal->names);
-    if (names == NULL) {
-        removal->no_memory = true;
-        return;
-    }
-    removal->names = names;
-    (void)snprintf(removal->names[removal->count++], PD_DISK_NAME_BYTES, "%s", name);
+    const char *log = argument;
+    size_t log_bytes = strlen(log);
+    return strncmp(name, log, log_bytes) == 0 && name[log_bytes] == '.';
 }
 
 struct pd_disk_result pd_wal_remove(const struct pd_disk *disk, const char *log)
 {
-    struct removal removal = {.log = log};
-    struct pd_disk_result result = disk->list(disk->context, note, &removal);
-    if (removal.no_memory) {
-        result = (struct pd_disk_result){PARAMD_NO_MEMORY, "no memory for a list of names"};
+    struct pd_names names;
+    struct pd_disk_result result = pd_names_init(&names, disk, of_log, log);
+    if (result.status == PARAMD_OK) {
+        result = pd_names_unlink(&names, disk);
     }
-    for (size_t i = 0; result.status == PARAMD_OK && i < removal.count; i++) {
-        result = disk->unlink(disk->context, removal.names[i]);
-    }
-    if (result.status == PARAMD_OK && removal.count > 0) {
-        result = disk->sync_names(disk->context);
-    }
-    free(removal.names);
+    pd_names_deinit(&names);
     return result;
 }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "proto/frame.h"
+#include "server/storage/little_endian.h"
 
 #define XXH_STATIC_LINKING_ONLY
 #include <xxhash.h>
@@ -35,33 +36,17 @@ enum {
     PREFIX_SUM = 48
 };
 
-static uint64_t load(const uint8_t *in, unsigned bytes)
-{
-    uint64_t value = 0;
-    for (unsigned i = 0; i < bytes; i++) {
-        value |= (uint64_t)in[i] << (8 * i);
-    }
-    return value;
-}
-
-static void store(uint8_t *out, uint64_t value, unsigned bytes)
-{
-    for (unsigned i = 0; i < bytes; i++) {
-        out[i] = (uint8_t)(value >> (8 * i));
-    }
-}
-
 void pd_wal_segment_write(const struct pd_wal_segment *segment, uint8_t out[PD_WAL_PAGE_BYTES])
 {
     memset(out, 0, PD_WAL_PAGE_BYTES);
-    store(out, SEGMENT_MAGIC, 8);
-    store(out + SEGMENT_FORMAT, PD_WAL_FORMAT, 4);
-    store(out + SEGMENT_FILE, segment->file, 4);
-    store(out + SEGMENT_LOG_ID, segment->log_id, 8);
-    store(out + SEGMENT_GENERATION, segment->generation, 8);
-    store(out + SEGMENT_FIRST_LSN, segment->first_lsn, 8);
-    store(out + SEGMENT_BYTES, segment->segment_bytes, 8);
-    store(out + SEGMENT_SUM, XXH3_64bits(out, SEGMENT_SUM), 8);
+    pd_store(out, SEGMENT_MAGIC, 8);
+    pd_store(out + SEGMENT_FORMAT, PD_WAL_FORMAT, 4);
+    pd_store(out + SEGMENT_FILE, segment->file, 4);
+    pd_store(out + SEGMENT_LOG_ID, segment->log_id, 8);
+    pd_store(out + SEGMENT_GENERATION, segment->generation, 8);
+    pd_store(out + SEGMENT_FIRST_LSN, segment->first_lsn, 8);
+    pd_store(out + SEGMENT_BYTES, segment->segment_bytes, 8);
+    pd_store(out + SEGMENT_SUM, XXH3_64bits(out, SEGMENT_SUM), 8);
 }
 
 enum paramd_status pd_wal_segment_read(const uint8_t in[PD_WAL_PAGE_BYTES],
@@ -71,24 +56,25 @@ enum paramd_status pd_wal_segment_read(const uint8_t in[PD_WAL_PAGE_BYTES],
     if (memcmp(in, zeros, PD_WAL_PAGE_BYTES) == 0) {
         return PARAMD_NOT_FOUND;
     }
-    if (load(in, 8) != SEGMENT_MAGIC) {
+    if (pd_load(in, 8) != SEGMENT_MAGIC) {
         return PARAMD_CORRUPT;
     }
     /* Before the sum: only magic and format stay where they are in every format. */
-    if (load(in + SEGMENT_FORMAT, 4) > PD_WAL_FORMAT) {
+    if (pd_load(in + SEGMENT_FORMAT, 4) > PD_WAL_FORMAT) {
         return PARAMD_VERSION;
     }
     /* Both count from 1; the reader takes 1 from an LSN. */
-    bool counted = load(in + SEGMENT_GENERATION, 8) != 0 && load(in + SEGMENT_FIRST_LSN, 8) != 0;
-    if (!counted || load(in + SEGMENT_SUM, 8) != XXH3_64bits(in, SEGMENT_SUM)) {
+    bool counted =
+        pd_load(in + SEGMENT_GENERATION, 8) != 0 && pd_load(in + SEGMENT_FIRST_LSN, 8) != 0;
+    if (!counted || pd_load(in + SEGMENT_SUM, 8) != XXH3_64bits(in, SEGMENT_SUM)) {
         return PARAMD_CORRUPT;
     }
     *ret_segment = (struct pd_wal_segment){
-        .log_id = load(in + SEGMENT_LOG_ID, 8),
-        .generation = load(in + SEGMENT_GENERATION, 8),
-        .first_lsn = load(in + SEGMENT_FIRST_LSN, 8),
-        .segment_bytes = load(in + SEGMENT_BYTES, 8),
-        .file = (uint32_t)load(in + SEGMENT_FILE, 4),
+        .log_id = pd_load(in + SEGMENT_LOG_ID, 8),
+        .generation = pd_load(in + SEGMENT_GENERATION, 8),
+        .first_lsn = pd_load(in + SEGMENT_FIRST_LSN, 8),
+        .segment_bytes = pd_load(in + SEGMENT_BYTES, 8),
+        .file = (uint32_t)pd_load(in + SEGMENT_FILE, 4),
     };
     return PARAMD_OK;
 }
@@ -108,16 +94,16 @@ static uint64_t header_sum(const uint8_t *prefix, const uint8_t *header, size_t 
 void pd_wal_prefix_write(const struct pd_wal_prefix *prefix, uint64_t log_id, const uint8_t *header,
                          uint8_t out[PD_WAL_PREFIX_BYTES])
 {
-    store(out, RECORD_MAGIC, 4);
-    store(out + PREFIX_KIND, prefix->kind, 2);
-    store(out + PREFIX_RESERVED, 0, 2);
-    store(out + PREFIX_HEADER_BYTES, prefix->header_bytes, 4);
-    store(out + PREFIX_PAYLOAD_BYTES, prefix->payload_bytes, 4);
-    store(out + PREFIX_LSN, prefix->lsn, 8);
-    store(out + PREFIX_BATCH_LSN, prefix->batch_lsn, 8);
-    store(out + PREFIX_GENERATION, prefix->generation, 8);
-    store(out + PREFIX_PAYLOAD_SUM, prefix->payload_sum, 8);
-    store(out + PREFIX_SUM, header_sum(out, header, prefix->header_bytes, log_id), 8);
+    pd_store(out, RECORD_MAGIC, 4);
+    pd_store(out + PREFIX_KIND, prefix->kind, 2);
+    pd_store(out + PREFIX_RESERVED, 0, 2);
+    pd_store(out + PREFIX_HEADER_BYTES, prefix->header_bytes, 4);
+    pd_store(out + PREFIX_PAYLOAD_BYTES, prefix->payload_bytes, 4);
+    pd_store(out + PREFIX_LSN, prefix->lsn, 8);
+    pd_store(out + PREFIX_BATCH_LSN, prefix->batch_lsn, 8);
+    pd_store(out + PREFIX_GENERATION, prefix->generation, 8);
+    pd_store(out + PREFIX_PAYLOAD_SUM, prefix->payload_sum, 8);
+    pd_store(out + PREFIX_SUM, header_sum(out, header, prefix->header_bytes, log_id), 8);
 }
 
 void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uint64_t log_id,
@@ -137,19 +123,19 @@ void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uin
 
 bool pd_wal_magic_there(const uint8_t *in)
 {
-    return load(in, 4) == RECORD_MAGIC;
+    return pd_load(in, 4) == RECORD_MAGIC;
 }
 
 void pd_wal_prefix_read(const uint8_t in[PD_WAL_PREFIX_BYTES], struct pd_wal_prefix *ret_prefix)
 {
     *ret_prefix = (struct pd_wal_prefix){
-        .kind = (uint16_t)load(in + PREFIX_KIND, 2),
-        .header_bytes = (uint32_t)load(in + PREFIX_HEADER_BYTES, 4),
-        .payload_bytes = (uint32_t)load(in + PREFIX_PAYLOAD_BYTES, 4),
-        .lsn = load(in + PREFIX_LSN, 8),
-        .batch_lsn = load(in + PREFIX_BATCH_LSN, 8),
-        .generation = load(in + PREFIX_GENERATION, 8),
-        .payload_sum = load(in + PREFIX_PAYLOAD_SUM, 8),
+        .kind = (uint16_t)pd_load(in + PREFIX_KIND, 2),
+        .header_bytes = (uint32_t)pd_load(in + PREFIX_HEADER_BYTES, 4),
+        .payload_bytes = (uint32_t)pd_load(in + PREFIX_PAYLOAD_BYTES, 4),
+        .lsn = pd_load(in + PREFIX_LSN, 8),
+        .batch_lsn = pd_load(in + PREFIX_BATCH_LSN, 8),
+        .generation = pd_load(in + PREFIX_GENERATION, 8),
+        .payload_sum = pd_load(in + PREFIX_PAYLOAD_SUM, 8),
     };
 }
 
@@ -157,7 +143,7 @@ bool pd_wal_header_good(const uint8_t *prefix_and_header, uint32_t header_bytes,
 {
     uint64_t sum = header_sum(prefix_and_header, prefix_and_header + PD_WAL_PREFIX_BYTES,
                               header_bytes, log_id);
-    return load(prefix_and_header + PREFIX_SUM, 8) == sum;
+    return pd_load(prefix_and_header + PREFIX_SUM, 8) == sum;
 }
 
 void pd_wal_file_name(const char *log, uint32_t file, char ret_name[PD_DISK_NAME_BYTES])
