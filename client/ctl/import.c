@@ -173,7 +173,7 @@ static enum pd_ctl_exit read_step(const struct import *import, size_t place, dou
 static enum pd_ctl_exit take_step(struct import *import, size_t tensor, size_t place)
 {
     const struct pd_ctl_checkpoint *checkpoint = &import->checkpoint;
-    double step;
+    double step = 0;
     enum pd_ctl_exit outcome = read_step(import, place, &step);
     double written = (double)(float)pd_ctl_step_max(checkpoint, tensor);
     if (outcome != PD_CTL_OK || (import->described && step == written)) {

@@ -21,9 +21,13 @@ static struct part_name part_of(const char *name)
     return part;
 }
 
-static struct part_name index_of(const char *stem)
+struct index_name {
+    char text[PD_CTL_FILE_NAME_BYTES];
+};
+
+static struct index_name index_of(const char *stem)
 {
-    struct part_name index;
+    struct index_name index;
     (void)snprintf(index.text, sizeof index.text, "%s.safetensors.index.json", stem);
     return index;
 }
@@ -233,7 +237,7 @@ bool pd_ctl_tensor_files_publish(struct pd_ctl_tensor_files *files)
             return false;
         }
     }
-    struct part_name index = index_of(files->stem);
+    struct index_name index = index_of(files->stem);
     return (files->file_count == 1 ||
             pd_ctl_file_rename(files->folder, part_of(index.text).text, index.text)) &&
            pd_ctl_folder_list(files->folder, remove_stale, files);
@@ -369,7 +373,7 @@ static int compare_names(const void *a, const void *b, void *tensors)
 bool pd_ctl_tensor_files_open(struct pd_ctl_tensor_files *files, const struct pd_ctl_folder *folder,
                               const char *stem)
 {
-    struct part_name index = index_of(stem);
+    struct index_name index = index_of(stem);
     char single[PD_CTL_FILE_NAME_BYTES];
     *files = (struct pd_ctl_tensor_files){.folder = folder, .stem = stem};
     if (!take_tensors(files, calloc(1, sizeof *files->tensors), 0)) {
