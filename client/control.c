@@ -1,4 +1,5 @@
 /* Calls that steer a daemon or look at it: one control request each, or one for each page. */
+#include <endian.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -150,6 +151,7 @@ static void copy_model(const Paramd__ModelInfo *from, struct paramd_model_info *
     to->elements = from->elements;
     to->memory_bytes = from->memory_bytes;
     to->sessions = from->sessions;
+    to->ack_level = (enum paramd_ack_level)from->ack_level;
 }
 
 struct models {
@@ -379,6 +381,67 @@ int paramd_stat(struct paramd_client *client, const char *model, int timeout_ms,
     }
     *ret_stat = stat;
     return PARAMD_OK;
+}
+
+/* ---- Hashes ---- */
+
+/* Chained block by block, so that the size of a page is of no account. */
+static uint64_t add_hashes(uint64_t sum, const Paramd__Stated *stated)
+{
+    for (size_t i = 0; i < stated->n_block_hash; i++) {
+        uint64_t words[] = {htole64(sum), htole64(stated->block_hash[i])};
+        sum = pd_payload_sum(&(struct pd_span){(uint8_t *)words, sizeof words}, 1);
+    }
+    return sum;
+}
+
+/* Mutex held. */
+static int hash_pages(struct paramd_client *client, const char *model, uint64_t deadline_us,
+                      uint64_t *ret_hash)
+{
+    Paramd__Stat request = PARAMD__STAT__INIT;
+    request.model = (char *)(uintptr_t)model;
+    request.hash = true;
+    uint64_t sum = 0;
+    uint64_t number = 0;
+    for (uint64_t tensors = 1; request.first_tensor < tensors;) {
+        struct pd_call *call =
+            pd_call_start(client->core, NULL, PD_KIND_STAT, &request.base, NULL, 0);
+        int status = pd_client_finish_call(client, call, deadline_us, "asking for hashes");
+        if (status != PARAMD_OK) {
+            return status;
+        }
+        const Paramd__Stated *stated = (const Paramd__Stated *)pd_call_answer(call);
+        bool sound = stated->model != NULL && stated->n_block_hash > 0;
+        bool same = sound && (number == 0 || number == stated->model->number);
+        if (same) {
+            number = stated->model->number;
+            tensors = stated->model->tensors;
+            sum = add_hashes(sum, stated);
+            request.first_block = stated->more ? request.first_block + stated->n_block_hash : 0;
+            request.first_tensor += !stated->more;
+        }
+        pd_call_destroy(call);
+        if (!sound) {
+            return pd_error_set(PARAMD_PROTOCOL, "the daemon told no hashes");
+        }
+        if (!same) {
+            return pd_error_set(PARAMD_NOT_FOUND, "model %s was deleted meanwhile", model);
+        }
+    }
+    *ret_hash = sum;
+    return PARAMD_OK;
+}
+
+int paramd_hash(struct paramd_client *client, const char *model, int timeout_ms, uint64_t *ret_hash)
+{
+    uint64_t deadline_us = pd_deadline_us(timeout_ms);
+    int status = pd_client_enter(client);
+    if (status == PARAMD_OK) {
+        status = hash_pages(client, model, deadline_us, ret_hash);
+        pd_client_leave(client);
+    }
+    return status;
 }
 
 void paramd_free(void *memory)

@@ -98,6 +98,7 @@ static Paramd__Definition *definition_message(struct pd_arena *arena,
     message->n_tensors = definition->tensor_count;
     message->tensors = tensors;
     message->block_elements = definition->block_elements;
+    message->ack_level = (Paramd__AckLevel)definition->ack_level;
     return message;
 }
 
@@ -240,12 +241,14 @@ static struct paramd_definition *show_definition(const struct pd_definition *fro
     for (size_t i = 0; i < from->tensor_count; i++) {
         show_tensor(&from->tensors[i], &layout->tensors[i]);
     }
-    layout->definition = (struct paramd_definition){.name = from->name,
-                                                    .groups = groups,
-                                                    .group_count = from->group_count,
-                                                    .tensors = layout->tensors,
-                                                    .tensor_count = from->tensor_count,
-                                                    .block_elements = from->block_elements};
+    layout->definition =
+        (struct paramd_definition){.name = from->name,
+                                   .groups = groups,
+                                   .group_count = from->group_count,
+                                   .tensors = layout->tensors,
+                                   .tensor_count = from->tensor_count,
+                                   .block_elements = from->block_elements,
+                                   .ack_level = (enum paramd_ack_level)from->ack_level};
     return &layout->definition;
 }
 

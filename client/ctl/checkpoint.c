@@ -218,9 +218,10 @@ static json_t *describe_tensors(const struct pd_ctl_checkpoint *checkpoint)
 
 json_t *pd_ctl_checkpoint_describe(const struct pd_ctl_checkpoint *checkpoint)
 {
-    return json_pack("{s:i, s:s, s:I, s:o, s:o}", "version", FORMAT_VERSION, "model",
+    return json_pack("{s:i, s:s, s:I, s:s, s:o, s:o}", "version", FORMAT_VERSION, "model",
                      checkpoint->definition.name, "block_elements",
-                     (json_int_t)checkpoint->definition.block_elements, "groups",
+                     (json_int_t)checkpoint->definition.block_elements, "ack_level",
+                     pd_ctl_ack_level_name(checkpoint->definition.ack_level), "groups",
                      describe_groups(checkpoint), "tensors", describe_tensors(checkpoint));
 }
 
@@ -365,7 +366,9 @@ enum pd_ctl_exit pd_ctl_checkpoint_read(struct pd_ctl_checkpoint *checkpoint,
                              folder->path);
     }
     checkpoint->definition.name = json_string_value(json_object_get(document, "model"));
-    bool sound = checkpoint->definition.name != NULL &&
+    const char *level = json_string_value(json_object_get(document, "ack_level"));
+    bool sound = checkpoint->definition.name != NULL && level != NULL &&
+                 pd_ctl_find_ack_level(level, &checkpoint->definition.ack_level) &&
                  read_count(json_object_get(document, "block_elements"), PD_BLOCK_ELEMENTS_MAX,
                             &block_elements) &&
                  block_elements >= PD_BLOCK_ELEMENTS_MIN &&

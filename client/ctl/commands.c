@@ -12,7 +12,8 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "    paramctl status --json | jq .counters.memory_bytes\n",
      pd_ctl_status},
     {"models", "", 0, 0, "the models it holds",
-     "Lists all models, a line each. READY says whether a model has values; SESSIONS\n"
+     "Lists all models, a line each. READY says whether a model has values; LEVEL,\n"
+     "when a push is acknowledged: applied, or logged, which no crash undoes; SESSIONS\n"
      "are workers, also those whose push ids are only remembered.\n",
      "    paramctl models\n"
      "    paramctl models --json | jq -r '.models[] | select(.ready) | .name'\n",
@@ -61,11 +62,20 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "\n"
      "    --optimizer NAME  of a checkpoint without paramd.json: adam, sgd, ...\n"
      "    --set KEY=VALUE   and its hyper-parameters; may be given several times\n"
+     "    --ack-level LEVEL when a push is acknowledged: applied, or logged, for which\n"
+     "                      the daemon needs --data-dir (as exported, else applied)\n"
      "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
      "    paramctl import /data/mnist\n"
      "    paramctl import /data/mnist mnist-again\n"
      "    paramctl import ./gpt2 gpt2 --optimizer adamw --set lr=3e-4 --set warmup=90\n",
      pd_ctl_import},
+    {"hash", "MODEL", 1, 1, "one sum over a model, to compare two",
+     "Prints one sum over all bits of MODEL: weights, moments, versions and steps. It\n"
+     "is the same for the same bits on any number of shards, also after a restart. The\n"
+     "daemon reads the whole model; while workers push it is of no single moment.\n",
+     "    paramctl hash mnist\n"
+     "    paramctl hash mnist --json --timeout 600 | jq -r .hash\n",
+     pd_ctl_hash},
     {"ping", "", 0, 0, "how long a round trip takes",
      "Connects, and then measures round trips one after the other.\n"
      "\n"

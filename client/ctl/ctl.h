@@ -25,6 +25,8 @@ struct pd_ctl {
     const char *optimizer;                         /* import; NULL: not given */
     struct paramd_hyper hypers[PD_CTL_HYPERS_MAX]; /* import */
     size_t hyper_count;
+    bool ack_level_given; /* import */
+    enum paramd_ack_level ack_level;
     bool progress; /* export, import */
     bool help;
     bool version;
@@ -62,6 +64,7 @@ enum pd_ctl_exit pd_ctl_models(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_tensors(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_set(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_delete(const struct pd_ctl *ctl);
+enum pd_ctl_exit pd_ctl_hash(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_ping(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_export(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_import(const struct pd_ctl *ctl);
@@ -80,6 +83,9 @@ enum pd_ctl_exit pd_ctl_print_json(json_t *document);
 /* An integer where the number is one, null where it is not finite. A new reference. */
 json_t *pd_ctl_json_number(double number);
 json_t *pd_ctl_json_counters(const struct paramd_stat *stat);
+/* "applied" and so on; the other way round: false if no level is called so. */
+const char *pd_ctl_ack_level_name(enum paramd_ack_level level);
+bool pd_ctl_find_ack_level(const char *name, enum paramd_ack_level *ret_level);
 json_t *pd_ctl_json_model(const struct paramd_model_info *info);
 /* A new reference. */
 json_t *pd_ctl_json_hypers(const struct paramd_hyper *hypers, size_t count);

@@ -109,6 +109,9 @@ static enum pd_ctl_exit describe(struct import *import)
     if (ctl->argument_count == 2) {
         import->checkpoint.definition.name = ctl->arguments[1];
     }
+    if (ctl->ack_level_given) {
+        import->checkpoint.definition.ack_level = ctl->ack_level;
+    }
     return outcome;
 }
 

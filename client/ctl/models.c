@@ -16,12 +16,15 @@ static void write_cell(const void *rows, size_t row, size_t column, char text[PD
         pd_ctl_put_cell(text, model->ready ? "yes" : "no");
         break;
     case 2:
-        pd_ctl_put_cell(text, pd_ctl_thousands(model->tensors).text);
+        pd_ctl_put_cell(text, pd_ctl_ack_level_name(model->ack_level));
         break;
     case 3:
-        pd_ctl_put_cell(text, pd_ctl_thousands(model->elements).text);
+        pd_ctl_put_cell(text, pd_ctl_thousands(model->tensors).text);
         break;
     case 4:
+        pd_ctl_put_cell(text, pd_ctl_thousands(model->elements).text);
+        break;
+    case 5:
         pd_ctl_put_cell(text, pd_ctl_bytes((double)model->memory_bytes).text);
         break;
     default:
@@ -55,8 +58,8 @@ enum pd_ctl_exit pd_ctl_models(const struct pd_ctl *ctl)
         outcome = pd_ctl_print_json(describe(models, count));
     } else {
         struct pd_ctl_table table = {
-            .titles = {"MODEL", "READY", "TENSORS", "ELEMENTS", "MEMORY", "SESSIONS"},
-            .right = {false, false, true, true, true, true},
+            .titles = {"MODEL", "READY", "LEVEL", "TENSORS", "ELEMENTS", "MEMORY", "SESSIONS"},
+            .right = {false, false, false, true, true, true, true},
             .rows = count,
             .cell = write_cell,
         };

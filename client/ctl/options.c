@@ -24,6 +24,7 @@ enum option_code {
     OPTIMIZER,
     SET,
     PROGRESS,
+    ACK_LEVEL,
     HELP,
     VERSION
 };
@@ -39,6 +40,7 @@ static const struct option options[] = {
     {"optimizer", required_argument, NULL, OPTIMIZER},
     {"set", required_argument, NULL, SET},
     {"progress", no_argument, NULL, PROGRESS},
+    {"ack-level", required_argument, NULL, ACK_LEVEL},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
     {NULL, 0, NULL, 0},
@@ -149,6 +151,12 @@ static enum pd_ctl_exit take_option(struct pd_ctl *ctl, int code)
     case PROGRESS:
         ctl->progress = true;
         return PD_CTL_OK;
+    case ACK_LEVEL:
+        ctl->ack_level_given = true;
+        return pd_ctl_find_ack_level(optarg, &ctl->ack_level)
+                   ? PD_CTL_OK
+                   : pd_ctl_bad_usage("--ack-level \"%s\" is not allowed: give applied or logged",
+                                      optarg);
     case HELP:
         ctl->help = true;
         return PD_CTL_OK;
@@ -203,6 +211,7 @@ static enum pd_ctl_exit check_command(const struct pd_ctl *ctl)
         {ctl->file_bytes > 0, "--file-size", "export"},
         {ctl->optimizer != NULL, "--optimizer", "import"},
         {ctl->hyper_count > 0, "--set", "import"},
+        {ctl->ack_level_given, "--ack-level", "import"},
         {ctl->progress, "--progress", "export and import"},
     };
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {

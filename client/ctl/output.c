@@ -107,14 +107,35 @@ json_t *pd_ctl_json_counters(const struct paramd_stat *stat)
     return counters;
 }
 
+static const char *const ack_levels[] = {
+    [PARAMD_ACK_APPLIED] = "applied", [PARAMD_ACK_LOGGED] = "logged"};
+
+enum { ACK_LEVELS = sizeof ack_levels / sizeof ack_levels[0] };
+
+const char *pd_ctl_ack_level_name(enum paramd_ack_level level)
+{
+    return (unsigned)level < ACK_LEVELS ? ack_levels[level] : "?";
+}
+
+bool pd_ctl_find_ack_level(const char *name, enum paramd_ack_level *ret_level)
+{
+    for (unsigned i = 0; i < ACK_LEVELS; i++) {
+        if (strcmp(ack_levels[i], name) == 0) {
+            *ret_level = (enum paramd_ack_level)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 json_t *pd_ctl_json_model(const struct paramd_model_info *info)
 {
-    return json_pack("{s:s, s:I, s:I, s:b, s:I, s:I, s:I, s:I, s:I}", "name", info->name, "number",
-                     (json_int_t)info->number, "generation", (json_int_t)info->generation, "ready",
-                     (int)info->ready, "tensors", (json_int_t)info->tensors, "blocks",
-                     (json_int_t)info->blocks, "elements", (json_int_t)info->elements,
-                     "memory_bytes", (json_int_t)info->memory_bytes, "sessions",
-                     (json_int_t)info->sessions);
+    return json_pack("{s:s, s:I, s:I, s:b, s:s, s:I, s:I, s:I, s:I, s:I}", "name", info->name,
+                     "number", (json_int_t)info->number, "generation", (json_int_t)info->generation,
+                     "ready", (int)info->ready, "ack_level", pd_ctl_ack_level_name(info->ack_level),
+                     "tensors", (json_int_t)info->tensors, "blocks", (json_int_t)info->blocks,
+                     "elements", (json_int_t)info->elements, "memory_bytes",
+                     (json_int_t)info->memory_bytes, "sessions", (json_int_t)info->sessions);
 }
 
 double pd_ctl_counter(const struct paramd_stat *stat, const char *name)

@@ -51,11 +51,13 @@ static void write_cell(const void *rows, size_t row, size_t column, char text[PD
 
 static void print_model(const struct paramd_model_info *model)
 {
-    (void)printf(
-        "model %s: %s; %s tensors, %s blocks, %s elements; %s; %s sessions\n\n", model->name,
-        model->ready ? "ready" : "no values yet", pd_ctl_thousands(model->tensors).text,
-        pd_ctl_thousands(model->blocks).text, pd_ctl_thousands(model->elements).text,
-        pd_ctl_bytes((double)model->memory_bytes).text, pd_ctl_thousands(model->sessions).text);
+    (void)printf("model %s: %s; %s tensors, %s blocks, %s elements; %s; %s sessions\n"
+                 "pushes are acknowledged when %s\n\n",
+                 model->name, model->ready ? "ready" : "no values yet",
+                 pd_ctl_thousands(model->tensors).text, pd_ctl_thousands(model->blocks).text,
+                 pd_ctl_thousands(model->elements).text,
+                 pd_ctl_bytes((double)model->memory_bytes).text,
+                 pd_ctl_thousands(model->sessions).text, pd_ctl_ack_level_name(model->ack_level));
 }
 
 /* In the form in which `set` takes them. */

@@ -151,6 +151,13 @@ struct paramd_tensor {
     uint64_t seed;
 };
 
+/* What the daemon promises by acknowledging a push. */
+enum paramd_ack_level {
+    PARAMD_ACK_APPLIED =
+        0,            /* it is in the weights; a crash may lose the last of them, see `lost` */
+    PARAMD_ACK_LOGGED /* it is on disk, too: for a daemon with --data-dir */
+};
+
 struct paramd_definition {
     const char *name;
     const struct paramd_group *groups;
@@ -158,6 +165,7 @@ struct paramd_definition {
     const struct paramd_tensor *tensors;
     size_t tensor_count;
     uint32_t block_elements; /* 0: 65,536; else a power of two from 1,024 to 262,144 */
+    enum paramd_ack_level ack_level;
 };
 
 /* First values of one tensor, row-major f32. */
@@ -339,10 +347,13 @@ PARAMD_CHECK int paramd_block(const struct paramd_model *model, uint32_t tensor,
                               struct paramd_block_info *ret_info);
 
 struct paramd_counters {
-    uint64_t pushes;       /* blocks acknowledged as applied */
-    uint64_t refused;      /* blocks refused for good */
-    uint64_t resent;       /* blocks sent again after a lost connection */
-    uint64_t lost;         /* acknowledged pushes that a restarted daemon no longer had */
+    uint64_t pushes;  /* blocks acknowledged as applied */
+    uint64_t refused; /* blocks refused for good */
+    uint64_t resent;  /* blocks sent again after a lost connection */
+    /* Blocks of acknowledged pushes that a restarted daemon no longer had: 0 with
+     * PARAMD_ACK_LOGGED, and after a restart that ended in order. Told by each shard when it is
+     * connected again: exact once a pull of all tensors has come back. */
+    uint64_t lost;
     uint64_t reconnects;   /* connections opened after the first of each shard */
     uint64_t bytes_pushed; /* payload bytes */
     uint64_t bytes_pulled;
@@ -376,6 +387,7 @@ struct paramd_model_info {
     uint64_t elements;
     uint64_t memory_bytes;
     uint64_t sessions;
+    enum paramd_ack_level ack_level;
 };
 
 /* All models; the array is freed with paramd_free. */
@@ -421,6 +433,12 @@ struct paramd_stat {
 /* The daemon's counters (model NULL) or those of a model; proto/README.md names them. */
 PARAMD_CHECK int paramd_stat(struct paramd_client *client, const char *model, int timeout_ms,
                              struct paramd_stat **ret_stat);
+
+/* One sum over the whole model: every block's values, optimizer state, version and step, in the
+ * definition's order. Equal sums are equal bits, however many shards hold them. The daemon reads
+ * all of it; while others push, it is of no single moment. */
+PARAMD_CHECK int paramd_hash(struct paramd_client *client, const char *model, int timeout_ms,
+                             uint64_t *ret_hash);
 
 /* As paramd_set, by the model's name and without joining it. */
 PARAMD_CHECK int paramd_set_by_name(struct paramd_client *client, const char *model,

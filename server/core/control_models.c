@@ -122,8 +122,8 @@ enum paramd_status pd_control_model_read(struct pd_control *control, const char 
         !control->options.records) {
         status = PARAMD_UNSUPPORTED;
         (void)snprintf(error, PD_ERROR_TEXT_BYTES,
-                       "ack level \"logged\" needs a data directory, which this daemon does not "
-                       "have: ask for \"applied\"");
+                       "ack level \"logged\" needs a data directory: start the daemon with "
+                       "--data-dir DIR, or ask for \"applied\"");
     }
     if (status == PARAMD_OK) {
         model->groups = calloc(model->definition->group_count, sizeof *model->groups);

@@ -47,6 +47,7 @@ static void describe(const struct pd_control_model *model, Paramd__ModelInfo *in
     info->elements = model->definition->element_count;
     info->memory_bytes = model->bytes;
     info->sessions = model->sessions;
+    info->ack_level = model->definition->ack_level;
 }
 
 static void no_room(struct pd_control_effects *effects, struct pd_conn_id conn, uint64_t request_id)

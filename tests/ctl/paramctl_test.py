@@ -47,22 +47,26 @@ class Looking(Paramctl):
 
     def test_models_are_a_line_each(self):
         lines = self.lines("models")
-        self.assertEqual(lines[0], "MODEL  READY  TENSORS  ELEMENTS    MEMORY  SESSIONS")
-        self.assertRegex(lines[1], r"^demo   yes          2     7,850  9\d\.\d KiB         1$")
+        self.assertEqual(lines[0], "MODEL  READY  LEVEL    TENSORS  ELEMENTS    MEMORY  SESSIONS")
+        self.assertRegex(lines[1],
+                         r"^demo   yes    applied        2     7,850  9\d\.\d KiB         1$")
         self.assertEqual(len(lines), 2)
 
     def test_models_as_json(self):
         (model,) = self.document("models")["models"]
-        self.assertEqual(set(model), {"name", "number", "generation", "ready", "tensors", "blocks",
-                                      "elements", "memory_bytes", "sessions"})
+        self.assertEqual(set(model), {"name", "number", "generation", "ready", "ack_level",
+                                      "tensors", "blocks", "elements", "memory_bytes",
+                                      "sessions"})
         self.assertEqual((model["name"], model["ready"], model["tensors"], model["blocks"],
-                          model["elements"]), ("demo", True, 2, 9, 7850))
+                          model["elements"], model["ack_level"]),
+                         ("demo", True, 2, 9, 7850, "applied"))
         # Weights, and Adam's two moments of the wide tensor.
         self.assertGreaterEqual(model["memory_bytes"], 4 * (7850 + 2 * 7840))
 
     def test_tensors_shows_versions_groups_and_counters(self):
         lines = self.lines("tensors", "demo")
         self.assertRegex(lines[0], "^model demo: ready; 2 tensors, 9 blocks, 7,850 elements; ")
+        self.assertEqual(lines[1], "pushes are acknowledged when applied")
         self.assertIn("TENSOR    SHAPE  GROUP    BLOCKS  VERSIONS", lines)
         self.assertIn("layer.w  10x784  weights       8      4..4", lines)
         self.assertIn("layer.b      10  biases        1      4..4", lines)
@@ -89,6 +93,17 @@ class Looking(Paramctl):
         self.assertEqual(document["counters"]["pushes_applied"], 27)
         self.assertEqual(document["counters"]["staleness_0"], 27)
         self.assertEqual(document["counters"]["bytes_pushed"], 4 * (3 * 7850 + 10))
+
+    def test_a_hash_is_the_same_on_any_number_of_shards(self):
+        self.assertRegex(self.result("hash", "demo"), r"\A[0-9a-f]{16}  demo\n\Z")
+        document = self.document("hash", "demo")
+        for shards in (1, 3):
+            other = support.Daemon(shards)
+            self.addCleanup(other.stop)
+            other.start_worker("demo")
+            self.assertEqual(self.document("hash", "demo", address=other.address), document)
+            other.start_worker("demo")  # three more pushes
+            self.assertNotEqual(self.document("hash", "demo", address=other.address), document)
 
     def test_looking_makes_no_session(self):
         self.result("tensors", "demo")
@@ -183,12 +198,13 @@ class Refusing(Paramctl):
     def test_no_daemon_is_a_failure_that_names_the_address(self):
         nowhere = os.path.join(self.daemon.folder.name, "nobody")
         for words in (("status",), ("models",), ("tensors", "demo"), ("ping",),
-                      ("set", "demo", "biases", "lr=1"), ("delete", "demo", "--yes")):
+                      ("hash", "demo"), ("set", "demo", "biases", "lr=1"),
+                      ("delete", "demo", "--yes")):
             self.fails(1, f"see that paramd runs and listens on unix:{nowhere}", "--timeout",
                        "0.05", *words, address="unix:" + nowhere)
 
     def test_no_model_is_a_failure_that_says_where_to_look(self):
-        for words in (("tensors", "nobody"), ("set", "nobody", "all", "lr=1"),
+        for words in (("tensors", "nobody"), ("hash", "nobody"), ("set", "nobody", "all", "lr=1"),
                       ("delete", "nobody", "--yes")):
             self.fails(1, 'no model is named "nobody"; paramctl models lists', *words)
 
@@ -206,6 +222,8 @@ class Refusing(Paramctl):
                 ("export", "demo"): "export takes MODEL DIR",
                 ("export", "demo", "x", "--file-size", "5T"): '--file-size "5T" is not allowed',
                 ("export", "demo", "x", "--file-size", "0"): '--file-size "0" is not allowed',
+                ("import", "x", "--ack-level", "often"): '--ack-level "often" is not allowed',
+                ("export", "demo", "x", "--ack-level", "applied"): "--ack-level is for import",
                 ("import", "x", "--set", "lr"): "is not KEY=VALUE",
                 ("ping", "--count", "0"): '--count "0" is not allowed',
                 ("status", "--timeout", "soon"): '--timeout "soon" is not allowed',
@@ -231,7 +249,8 @@ class Help(Paramctl):
     def test_help_names_every_command_and_the_exit_statuses(self):
         text = "\n".join(self.lines("--help"))
         for command in ("status", "models", "tensors MODEL", "set MODEL GROUP KEY=VALUE...",
-                        "delete MODEL", "export MODEL DIR", "import DIR [MODEL]", "ping",
+                        "delete MODEL", "export MODEL DIR", "import DIR [MODEL]", "hash MODEL",
+                        "ping",
                         "help [COMMAND]"):
             self.assertIn(f"\n  {command} ", text)
         self.assertIn("PARAMD_ADDRESS", text)
@@ -240,7 +259,7 @@ class Help(Paramctl):
 
     def test_each_command_has_its_help_with_an_example(self):
         for command in ("status", "models", "tensors", "set", "delete", "export", "import",
-                        "ping"):
+                        "hash", "ping"):
             text = "\n".join(self.lines("help", command))
             self.assertIn(f"usage: paramctl [OPTION]... {command}", text)
             self.assertIn(f"    paramctl {command}", text.split("Examples:")[1])

@@ -16,13 +16,13 @@ LINE_COLUMNS_MAX = 80
 class Daemon:
     """A daemon on a free port, and the workers that were started on it."""
 
-    def __init__(self):
+    def __init__(self, shards=2):
         self.folder = tempfile.TemporaryDirectory()
         address_file = os.path.join(self.folder.name, "address")
         self.unix = "unix:" + os.path.join(self.folder.name, "socket")
         self.process = subprocess.Popen(
-            [PARAMD, "--listen", "127.0.0.1:0", "--unix", self.unix[5:], "--shards", "2",
-             "--address-file", address_file], stderr=subprocess.PIPE, text=True)
+            [PARAMD, "--listen", "127.0.0.1:0", "--unix", self.unix[5:], "--shards",
+             str(shards), "--address-file", address_file], stderr=subprocess.PIPE, text=True)
         self.workers = []
         # The address file is there before the daemon says so.
         if not any("msg=ready" in line for line in self.process.stderr):

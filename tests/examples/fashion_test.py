@@ -11,7 +11,7 @@ from daemon import Daemon
 
 KEYS = {"accuracy_async", "accuracy_one_worker", "accuracy_local", "seconds", "pushes",
         "bytes_pushed", "bytes_pulled", "staleness_mean", "staleness_p99", "workers", "shards",
-        "optimizer", "lost", "doubled"}
+        "optimizer", "ack_level", "told_lost", "lost", "doubled"}
 MODEL_BYTES = 4 * (784 * 128 + 128 + 128 * 10 + 10)
 
 
@@ -91,7 +91,7 @@ class FashionTest(unittest.TestCase):
         said = process.stderr.read()
         self.assertEqual(process.wait(), 1)
         # Five blocks, seven times.
-        self.assertIn("0 pushes lost, 35 doubled", said)
+        self.assertIn("0 pushes lost, 0 of them told; 35 doubled", said)
 
     def test_a_killed_worker_ends_the_run_with_a_clear_error(self):
         process = self.training("--workers", "2", "--epochs", "1000")
@@ -115,10 +115,17 @@ class FashionTest(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("is below 99.00 %", done.stderr)
 
+    def test_a_daemon_without_a_data_directory_cannot_log_and_says_what_to_do(self):
+        done = self.daemon.run("fashion-worker", "--model", "kept", "--pushes", "1", "--ack-level",
+                               "logged")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("start the daemon with --data-dir DIR, or ask for \"applied\"", done.stderr)
+
     def test_wrong_options_are_named(self):
         for arguments, word in ((["--workers", "0"], "--workers 0"),
                                 (["--workers", "2.5"], "--workers 2.5"),
                                 (["--optimizer", "nosuch"], "nosuch"),
+                                (["--ack-level", "often"], "--ack-level often"),
                                 (["--epochs", "many"], "--epochs many")):
             done = self.daemon.run("fashion", "--scratch", self.folder, *arguments)
             self.assertEqual(done.returncode, 2)

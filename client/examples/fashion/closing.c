@@ -47,6 +47,7 @@ void run_gather(struct run *run, const struct crew_member *members, size_t count
         run->bytes_pushed += whole(result, "bytes_pushed");
         run->bytes_pulled += whole(result, "bytes_pulled");
         run->resent += whole(result, "resent");
+        run->told_lost += whole(result, "lost");
         json_decref(result);
     }
     run->seconds = ended - began;
@@ -99,6 +100,8 @@ void closing_print(const struct closing *closing)
     print_staleness(&run->sight);
     printf("\n  pushed %.2f GB, pulled %.2f GB; resent %llu\n", (double)run->bytes_pushed * 1e-9,
            (double)run->bytes_pulled * 1e-9, (unsigned long long)run->resent);
+    printf("  acknowledged when %s; the daemon told of %llu pushes of blocks lost in a crash\n",
+           closing->ack_level, (unsigned long long)run->told_lost);
     printf("  lost %llu, doubled %llu (blocks' versions against the workers' own counts)\n",
            (unsigned long long)run->lost, (unsigned long long)run->doubled);
 }
@@ -107,13 +110,14 @@ void closing_write(const struct closing *closing, const char *path)
 {
     const struct run *run = &closing->async;
     json_t *table = json_pack(
-        "{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:I, s:I}", "accuracy_async",
-        run->accuracy, "accuracy_one_worker", closing->one_worker.accuracy, "accuracy_local",
-        closing->accuracy_local, "seconds", run->seconds, "pushes", (json_int_t)run->pushes,
-        "bytes_pushed", (json_int_t)run->bytes_pushed, "bytes_pulled",
+        "{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:s, s:I, s:I, s:I}",
+        "accuracy_async", run->accuracy, "accuracy_one_worker", closing->one_worker.accuracy,
+        "accuracy_local", closing->accuracy_local, "seconds", run->seconds, "pushes",
+        (json_int_t)run->pushes, "bytes_pushed", (json_int_t)run->bytes_pushed, "bytes_pulled",
         (json_int_t)run->bytes_pulled, "staleness_mean", run->sight.staleness_mean, "staleness_p99",
         run->sight.staleness_p99, "workers", (int)run->workers, "shards", (int)closing->shards,
-        "optimizer", closing->optimizer, "lost", (json_int_t)run->lost, "doubled",
+        "optimizer", closing->optimizer, "ack_level", closing->ack_level, "told_lost",
+        (json_int_t)run->told_lost, "lost", (json_int_t)run->lost, "doubled",
         (json_int_t)run->doubled);
     if (table == NULL ||
         json_dump_file(table, path, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) != 0) {

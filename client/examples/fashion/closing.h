@@ -16,13 +16,15 @@ struct run {
     uint64_t bytes_pushed;
     uint64_t bytes_pulled;
     uint64_t resent;
-    uint64_t lost;    /* pushes of blocks that were acknowledged, and that no version shows */
-    uint64_t doubled; /* versions of blocks that no acknowledged push accounts for */
+    uint64_t told_lost; /* what the daemon told the workers that it had lost, in blocks */
+    uint64_t lost;      /* pushes of blocks that were acknowledged, and that no version shows */
+    uint64_t doubled;   /* versions of blocks that no acknowledged push accounts for */
     struct sight sight;
 };
 
 struct closing {
     const char *optimizer;
+    const char *ack_level;
     unsigned shards;
     struct run async;
     struct run one_worker;

@@ -1,6 +1,7 @@
 /* Says once how struct network is cut into tensors. */
 #include "client/examples/fashion/model.h"
 
+#include <err.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -38,6 +39,14 @@ void fashion_define(struct fashion_model *model, const char *name, const struct 
                                                    .group_count = 1,
                                                    .tensors = model->tensors,
                                                    .tensor_count = FASHION_TENSORS};
+}
+
+enum paramd_ack_level fashion_ack_level(const char *name)
+{
+    if (strcmp(name, "applied") != 0 && strcmp(name, "logged") != 0) {
+        errx(2, "--ack-level %s: applied or logged", name);
+    }
+    return strcmp(name, "logged") == 0 ? PARAMD_ACK_LOGGED : PARAMD_ACK_APPLIED;
 }
 
 void fashion_initial(struct paramd_values values[FASHION_TENSORS], const struct network *weights)

@@ -23,6 +23,9 @@ struct fashion_model {
 void fashion_define(struct fashion_model *model, const char *name, const struct recipe *recipe,
                     double pushes);
 
+/* By its name; ends the program if there is none of that name. */
+enum paramd_ack_level fashion_ack_level(const char *name);
+
 /* First values for paramd_join: values points into weights. */
 void fashion_initial(struct paramd_values values[FASHION_TENSORS], const struct network *weights);
 

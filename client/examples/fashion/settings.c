@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "client/examples/fashion/crew.h"
+#include "client/examples/fashion/model.h"
 #include "client/examples/recipes.h"
 
 static const char usage[] =
@@ -21,6 +22,8 @@ static const char usage[] =
     "  --optimizer O     run by the daemon (default: adam)\n"
     "  --epochs E        passes over the 60,000 images, all workers together (default: 10)\n"
     "  --seconds S       train for S seconds instead\n"
+    "  --ack-level L     applied, or logged: what is acknowledged is on the daemon's disk\n"
+    "                    (default: applied)\n"
     "  --at-least P      fail below this test accuracy in percent\n"
     "  --json FILE       write the closing table as JSON too\n"
     "  --data DIR        Fashion-MNIST (default: /usr/share/datasets/fashion-mnist)\n";
@@ -31,6 +34,7 @@ static const struct option long_options[] = {{"scratch", required_argument, NULL
                                              {"optimizer", required_argument, NULL, 'o'},
                                              {"epochs", required_argument, NULL, 'e'},
                                              {"seconds", required_argument, NULL, 's'},
+                                             {"ack-level", required_argument, NULL, 'a'},
                                              {"at-least", required_argument, NULL, 'l'},
                                              {"json", required_argument, NULL, 'j'},
                                              {"data", required_argument, NULL, 'd'},
@@ -77,6 +81,10 @@ static void set_option(struct settings *settings, int option)
     case 's':
         settings->seconds = number(optarg, "seconds", 1, 86400);
         break;
+    case 'a':
+        settings->ack_level = optarg;
+        (void)fashion_ack_level(optarg);
+        break;
     case 'l':
         settings->accuracy_min = number(optarg, "at-least", 0, 100);
         break;
@@ -97,6 +105,7 @@ void settings_read(struct settings *settings, int argc, char **argv)
     int option;
     *settings = (struct settings){.data = "/usr/share/datasets/fashion-mnist",
                                   .optimizer = "adam",
+                                  .ack_level = "applied",
                                   .workers = 4,
                                   .shards = 1,
                                   .epochs = 10};

@@ -5,6 +5,7 @@
 struct settings {
     const char *data;
     const char *optimizer;
+    const char *ack_level;
     const char *json;    /* NULL: none is written */
     const char *scratch; /* a folder for what the processes leave behind */
     char programs[512];  /* the folder of fashion-worker and fashion-local */

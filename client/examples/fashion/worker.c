@@ -19,6 +19,7 @@ struct settings {
     const char *optimizer;
     const char *data;
     const char *result;
+    enum paramd_ack_level ack_level;
     double schedule; /* the model's pushes in all, for the learning-rate schedule */
     unsigned rank;
     unsigned workers;
@@ -37,20 +38,18 @@ static const char usage[] =
     "  --optimizer O   run by the daemon (default: adam)\n"
     "  --schedule N    pushes of all workers together, to which the learning rate decays\n"
     "                  (default: constant)\n"
+    "  --ack-level L   applied, or logged: what is acknowledged is on the daemon's disk\n"
+    "                  (default: applied)\n"
     "  --data DIR      Fashion-MNIST (default: /usr/share/datasets/fashion-mnist)\n"
     "  --result FILE   what was done, as JSON\n";
 
-static const struct option long_options[] = {{"model", required_argument, NULL, 'm'},
-                                             {"rank", required_argument, NULL, 'r'},
-                                             {"workers", required_argument, NULL, 'w'},
-                                             {"pushes", required_argument, NULL, 'p'},
-                                             {"seconds", required_argument, NULL, 's'},
-                                             {"optimizer", required_argument, NULL, 'o'},
-                                             {"schedule", required_argument, NULL, 'c'},
-                                             {"data", required_argument, NULL, 'd'},
-                                             {"result", required_argument, NULL, 'f'},
-                                             {"help", no_argument, NULL, 'h'},
-                                             {NULL, 0, NULL, 0}};
+static const struct option long_options[] = {
+    {"model", required_argument, NULL, 'm'},    {"rank", required_argument, NULL, 'r'},
+    {"workers", required_argument, NULL, 'w'},  {"pushes", required_argument, NULL, 'p'},
+    {"seconds", required_argument, NULL, 's'},  {"optimizer", required_argument, NULL, 'o'},
+    {"schedule", required_argument, NULL, 'c'}, {"ack-level", required_argument, NULL, 'a'},
+    {"data", required_argument, NULL, 'd'},     {"result", required_argument, NULL, 'f'},
+    {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0}};
 
 static void read_settings(struct settings *settings, int argc, char **argv)
 {
@@ -79,6 +78,9 @@ static void read_settings(struct settings *settings, int argc, char **argv)
             break;
         case 'c':
             settings->schedule = strtod(optarg, NULL);
+            break;
+        case 'a':
+            settings->ack_level = fashion_ack_level(optarg);
             break;
         case 'd':
             settings->data = optarg;
@@ -205,6 +207,7 @@ int main(int argc, char **argv)
 
     read_settings(&settings, argc, argv);
     fashion_define(&definition, settings.model, recipe_find(settings.optimizer), settings.schedule);
+    definition.definition.ack_level = settings.ack_level;
     /* All workers offer the same first weights; those of the first to come are taken. */
     network_init(&weights, 1);
     fashion_initial(initial, &weights);
