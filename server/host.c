@@ -22,13 +22,10 @@ enum {
     SLOW_AFTER_US = 1000000
 };
 
-enum paramd_status pd_host_create(const struct pd_host_options *options, struct pd_host **ret_host)
+void pd_host_shard_options(const struct pd_host_options *options,
+                           struct pd_shard_options *ret_options)
 {
-    struct pd_host *host = calloc(1, sizeof *host);
-    if (host == NULL) {
-        return PARAMD_NO_MEMORY;
-    }
-    struct pd_shard_options shard_options = {
+    *ret_options = (struct pd_shard_options){
         .shard = options->shard,
         .shards = options->shards,
         .copies_max = options->copies_max,
@@ -37,19 +34,36 @@ enum paramd_status pd_host_create(const struct pd_host_options *options, struct 
         .retention_us = options->retention_us,
         .memory = options->memory,
         .version = options->version,
+        .records = options->log != NULL,
     };
-    enum paramd_status status = pd_shard_create(&shard_options, &host->shard);
-    if (status != PARAMD_OK) {
-        free(host);
-        return status;
+}
+
+enum paramd_status pd_host_create(const struct pd_host_options *options, struct pd_host **ret_host)
+{
+    struct pd_host *host = calloc(1, sizeof *host);
+    if (host == NULL) {
+        pd_shard_destroy(options->recovered);
+        return PARAMD_NO_MEMORY;
     }
     host->options = *options;
+    host->shard = options->recovered;
     host->next_number = 1;
     pd_arena_init(&host->arena, PD_DECODED_BYTES_MAX);
     pd_pool_init(&host->payloads, options->in_flight_max);
     pd_link_init(&host->all);
     pd_link_init(&host->active);
-    pd_link_init(&host->outgoing);
+    pd_link_init(&host->holding);
+    pd_link_init(&host->queued);
+    enum paramd_status status = pd_host_log_init(&host->log, options->log);
+    if (status == PARAMD_OK && host->shard == NULL) {
+        struct pd_shard_options shard;
+        pd_host_shard_options(options, &shard);
+        status = pd_shard_create(&shard, &host->shard);
+    }
+    if (status != PARAMD_OK) {
+        pd_host_destroy(host);
+        return status;
+    }
     *ret_host = host;
     return PARAMD_OK;
 }
@@ -63,9 +77,10 @@ void pd_host_destroy(struct pd_host *host)
         pd_host_closed(host, PD_CONTAINER(host->all.next, struct pd_host_conn, all), host->now_us);
     }
     struct pd_link *link;
-    while ((link = pd_list_pop(&host->outgoing)) != NULL) {
+    while ((link = pd_list_pop(&host->queued)) != NULL) {
         pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
     }
+    pd_host_log_deinit(&host->log);
     pd_shard_destroy(host->shard);
     pd_arena_deinit(&host->arena);
     pd_pool_deinit(&host->payloads);
@@ -96,6 +111,7 @@ struct pd_host_conn *pd_host_open(struct pd_host *host, bool local, void *user, 
     pd_frame_reader_init(&conn->reader, PD_UNNAMED_FRAME_BYTES_MAX);
     pd_link_init(&conn->all);
     pd_link_init(&conn->active);
+    pd_link_init(&conn->holding);
     conn->user = user;
     conn->local = local;
     conn->opened_us = now_us;
@@ -151,14 +167,21 @@ void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_eve
     pd_link_init(&effects->to_control);
     event->peer = conn != NULL ? &conn->peer : NULL;
     event->now_us = host->now_us;
+    if (host->log.wal != NULL) {
+        pd_host_ask_log(host, event);
+    }
     pd_shard_step(host->shard, event, effects);
-    pd_list_move(&host->outgoing, &effects->to_control);
+    pd_host_record(host, effects);
     host->room = host->room || effects->room;
     if (conn == NULL) {
         return;
     }
+    size_t before = conn->out_end - conn->out_first;
     for (unsigned i = 0; i < effects->reply_count; i++) {
         pd_host_queue_frame(host, conn, &effects->replies[i]);
+    }
+    if (effects->wait) {
+        pd_host_hold(host, conn, before);
     }
     if (effects->verdict == PD_VERDICT_CLOSE) {
         host->count.protocol_errors++;
@@ -217,6 +240,16 @@ static void frame_done(struct pd_host *host, struct pd_host_conn *conn)
     }
 }
 
+static void wait_for(struct pd_host *host, struct pd_host_conn *conn, enum pd_verdict verdict)
+{
+    if (verdict == PD_VERDICT_LOG) {
+        conn->wait = PD_WAIT_LOG;
+        pd_host_wait_for_log(host, conn);
+    } else {
+        conn->wait = verdict == PD_VERDICT_HOLD ? PD_WAIT_COPIES : PD_WAIT_CONTROL;
+    }
+}
+
 /* One whole frame. False: it has to wait, and everything behind it too. */
 static bool handle(struct pd_host *host, struct pd_host_conn *conn)
 {
@@ -249,8 +282,8 @@ static bool handle(struct pd_host *host, struct pd_host_conn *conn)
     };
     struct pd_effects effects;
     pd_host_step(host, conn, &event, &effects);
-    if (effects.verdict == PD_VERDICT_HOLD || effects.verdict == PD_VERDICT_WAIT) {
-        conn->wait = effects.verdict == PD_VERDICT_HOLD ? PD_WAIT_COPIES : PD_WAIT_CONTROL;
+    if (effects.verdict != PD_VERDICT_DONE && effects.verdict != PD_VERDICT_CLOSE) {
+        wait_for(host, conn, effects.verdict);
         return false;
     }
     host->count.frames_in++;
@@ -334,14 +367,13 @@ static void process(struct pd_host *host, struct pd_host_conn *conn, const uint8
         taken += pd_frame_reader_feed(&conn->reader, bytes + taken, count - taken);
     }
     host->unplaced += conn->wait == PD_WAIT_BUFFER;
-    host->count.held += conn->wait == PD_WAIT_BUFFER || conn->wait == PD_WAIT_COPIES;
+    host->count.held += conn->wait != PD_WAIT_NONE && conn->wait != PD_WAIT_CONTROL;
     if (taken < count) {
         keep_rest(host, conn, bytes + taken, count - taken);
     }
 }
 
-/* One that waits tries again. */
-static void retry(struct pd_host *host, struct pd_host_conn *conn)
+void pd_host_retry_one(struct pd_host *host, struct pd_host_conn *conn)
 {
     enum pd_wait before = conn->wait;
     uint8_t *rest = conn->rest;
@@ -373,7 +405,7 @@ void pd_host_retry(struct pd_host *host)
                 pd_host_mark(host, conn);
             }
             if (conn->wait == PD_WAIT_BUFFER || conn->wait == PD_WAIT_COPIES) {
-                retry(host, conn);
+                pd_host_retry_one(host, conn);
             }
         }
     }
@@ -447,6 +479,7 @@ void pd_host_closed(struct pd_host *host, struct pd_host_conn *conn, uint64_t no
     HASH_DELETE(by_number, host->by_number, conn);
     pd_link_remove(&conn->all);
     pd_link_remove(&conn->active);
+    pd_link_remove(&conn->holding);
     host->count.connections--;
     free(conn->rest);
     free(conn->out);
@@ -481,28 +514,22 @@ static void close_others(struct pd_host *host, const struct pd_message *message,
     }
 }
 
-static void add_counters(struct pd_host *host)
+static void add_counters(const struct pd_host *host, struct pd_count *count)
 {
-    if (pd_link_alone(&host->outgoing)) {
-        return;
-    }
-    struct pd_message *last = PD_CONTAINER(host->outgoing.prev, struct pd_message, link);
-    if (last->kind == PD_MESSAGE_COUNTED) {
-        last->count->shard.connections = host->count.connections;
-        last->count->shard.connections_refused = host->count.connections_refused;
-        last->count->shard.frames_in = host->count.frames_in;
-        last->count->shard.frames_out = host->count.frames_out;
-        last->count->shard.protocol_errors = host->count.protocol_errors;
-        last->count->shard.held = host->count.held;
-    }
+    count->shard.connections = host->count.connections;
+    count->shard.connections_refused = host->count.connections_refused;
+    count->shard.frames_in = host->count.frames_in;
+    count->shard.frames_out = host->count.frames_out;
+    count->shard.protocol_errors = host->count.protocol_errors;
+    count->shard.held = host->count.held;
 }
 
-void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t now_us)
+void pd_host_take_message(struct pd_host *host, struct pd_message *message)
 {
     struct pd_host_conn *conn = find(host, message->conn.number);
     struct pd_event event = {.kind = PD_EVENT_MESSAGE, .message = message};
     struct pd_effects effects;
-    host->now_us = now_us;
+    pd_arena_reset(&host->arena);
     switch (message->kind) {
     case PD_MESSAGE_ANSWER:
         if (conn != NULL) {
@@ -519,32 +546,39 @@ void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t 
         if (conn != NULL && message->status != PARAMD_OK) {
             pd_host_finish(host, conn, "no memory for an answer");
         }
-        pd_arena_reset(&host->arena);
         pd_host_step(host, conn, &event, &effects);
         if (conn != NULL && conn->wait == PD_WAIT_CONTROL) {
-            retry(host, conn);
+            pd_host_retry_one(host, conn);
         }
         break;
     case PD_MESSAGE_OPEN_SESSION:
         if (conn != NULL) {
             close_others(host, message, conn);
         }
-        pd_arena_reset(&host->arena);
         pd_host_step(host, conn, &event, &effects);
         break;
-    default:
-        pd_arena_reset(&host->arena);
+    case PD_MESSAGE_COUNT:
+        add_counters(host, message->count);
         pd_host_step(host, NULL, &event, &effects);
-        add_counters(host);
+        break;
+    default:
+        pd_host_step(host, NULL, &event, &effects);
         break;
     }
-    pd_host_retry(host);
+}
+
+void pd_host_message(struct pd_host *host, struct pd_message *message, uint64_t now_us)
+{
+    host->now_us = now_us;
+    if (!pd_host_queue_message(host, message)) {
+        pd_host_take_message(host, message);
+        pd_host_retry(host);
+    }
 }
 
 struct pd_message *pd_host_next_outgoing(struct pd_host *host)
 {
-    struct pd_link *link = pd_list_pop(&host->outgoing);
-    return link != NULL ? PD_CONTAINER(link, struct pd_message, link) : NULL;
+    return pd_host_log_next(&host->log);
 }
 
 /* ---- time ---- */
@@ -630,6 +664,7 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     struct pd_event event = {.kind = PD_EVENT_TIME};
     struct pd_effects effects;
     host->now_us = now_us;
+    pd_host_take_queued(host);
     pd_arena_reset(&host->arena);
     pd_host_step(host, NULL, &event, &effects);
     bool waits = false;

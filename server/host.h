@@ -11,9 +11,12 @@
 #include "proto/frame.h"
 #include "server/core/memory.h"
 #include "server/core/message.h"
+#include "server/storage/wal.h"
 
 struct pd_host;
 struct pd_host_conn;
+struct pd_shard;
+struct pd_shard_options;
 
 enum pd_payload_sum_mode { PD_SUM_AUTO = 0, PD_SUM_ON, PD_SUM_OFF };
 
@@ -29,6 +32,12 @@ struct pd_host_options {
     enum pd_payload_sum_mode payload_sum;
     struct pd_memory memory; /* where block memory comes from */
     const char *version;     /* "paramd/0.1.0", static */
+    /* NULL: nothing is recorded. The buffer has at least 64 KiB, as a segment has; one below 2 MiB
+     * is too small for the largest frames, which are refused then. */
+    const struct pd_wal_config *log;
+    /* A shard after replay, the host's from then on (also when create fails); NULL: an empty one.
+     */
+    struct pd_shard *recovered;
 };
 
 /* Where bytes of one readv go; 2 spans at most. */
@@ -37,6 +46,10 @@ enum { PD_HOST_READ_SPANS = 2, PD_HOST_WRITE_SPANS = 64 };
 enum paramd_status pd_host_create(const struct pd_host_options *options, struct pd_host **ret_host)
     __attribute__((warn_unused_result));
 void pd_host_destroy(struct pd_host *host);
+
+/* What a shard for such a host is made with. */
+void pd_host_shard_options(const struct pd_host_options *options,
+                           struct pd_shard_options *ret_options);
 
 /* A connection arrived whose preamble asked for this shard (or any). local: from this host
  * (loopback, Unix socket). user comes back from pd_host_conn_user. NULL at the limit of connections
@@ -80,7 +93,25 @@ struct pd_message *pd_host_next_outgoing(struct pd_host *host);
 /* Time limits, leases, memory freed in steps. Returns when to be called again at the latest. */
 uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us);
 
-/* No more requests are read; answers in hand go out. True when nothing is left. */
+/* No more requests are read; answers in hand go out, those that wait for the log as jobs are done.
+ * True when nothing is left. */
 bool pd_host_drain(struct pd_host *host);
+
+/* ---- the log: whoever drives the host does its jobs, on any thread, one at a time ---- */
+
+/* The next job, as pd_wal_take_job; to be asked after whatever else was called. */
+bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job);
+/* How it ended. Answers, messages and values that waited for it may leave, and what waited for room
+ * goes on. After a failure (but RESOURCE_EXHAUSTED of PREPARE) none ever does, and the daemon has
+ * to stop. */
+void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t now_us);
+/* After drain returned true: the record that says that the log is whole, to be written by the next
+ * job. BUSY: again after that. Nothing is recorded any more. */
+enum paramd_status pd_host_end_log(struct pd_host *host) __attribute__((warn_unused_result));
+
+/* As of the wal; 0 without a log. */
+uint64_t pd_host_last_lsn(const struct pd_host *host);
+uint64_t pd_host_durable_lsn(const struct pd_host *host);
+void pd_host_release_log(struct pd_host *host, uint64_t lsn);
 
 #endif

@@ -1,11 +1,12 @@
-/* What the two files of the host share: its state, and the calls between reading (host.c) and
- * writing (host_write.c). */
+/* What the files of the host share: its state, and the calls between reading (host.c), writing
+ * (host_write.c) and what waits for the log (host_hold.c). */
 #ifndef PARAMD_SERVER_HOST_STATE_H
 #define PARAMD_SERVER_HOST_STATE_H
 
 #include "server/base/map.h"
 #include "server/core/shard.h"
 #include "server/host.h"
+#include "server/host_log.h"
 
 enum { PD_HOST_SCRATCH_BYTES = 64 * 1024 };
 
@@ -14,8 +15,19 @@ enum pd_wait {
     PD_WAIT_NONE = 0,
     PD_WAIT_BUFFER, /* a payload: for a buffer */
     PD_WAIT_COPIES, /* a whole request: for room for copies */
+    PD_WAIT_LOG,    /* a whole request: for room in the log */
     PD_WAIT_CONTROL /* a whole request: for an answer of control to one before it */
 };
+
+/* Answers that begin there in `out` leave when this record is durable; what stands behind them
+ * leaves no sooner. */
+struct pd_hold {
+    uint64_t lsn;
+    size_t from;
+};
+
+/* Of the batch that is being written, and of the one that is gathered. */
+enum { PD_HOLDS_MAX = PD_HELD_COUNT - 1 };
 
 struct pd_host_conn {
     struct pd_peer peer;
@@ -39,6 +51,9 @@ struct pd_host_conn {
     size_t out_end;
     size_t out_capacity;
     bool out_leads; /* of the last write_source: the queue stood before the values */
+    struct pd_hold holds[PD_HOLDS_MAX];
+    unsigned hold_count;
+    uint64_t after_lsn; /* values wait until this is durable; 0: they do not */
 
     bool sending; /* a frame of values is going out */
     struct pd_blocks_frame frame;
@@ -50,6 +65,7 @@ struct pd_host_conn {
 
     struct pd_link all;
     struct pd_link active;
+    struct pd_link holding; /* something of it waits for the log, or did until its last job */
     UT_hash_handle by_number;
 };
 
@@ -61,7 +77,9 @@ struct pd_host {
     struct pd_host_conn *by_number;
     struct pd_link all;
     struct pd_link active;
-    struct pd_link outgoing;
+    struct pd_host_log log; /* and the messages to control */
+    struct pd_link holding; /* connections */
+    struct pd_link queued;  /* messages from control: the first waits for room in the log */
     uint64_t next_number;
     uint64_t now_us;
     bool draining;
@@ -82,6 +100,10 @@ void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_eve
                   struct pd_effects *effects);
 /* Lets connections that wait for room try again, if there is some. */
 void pd_host_retry(struct pd_host *host);
+/* One that waits tries again. */
+void pd_host_retry_one(struct pd_host *host, struct pd_host_conn *conn);
+/* What a message from control says is done. */
+void pd_host_take_message(struct pd_host *host, struct pd_message *message);
 
 void pd_host_queue_bytes(struct pd_host *host, struct pd_host_conn *conn, const uint8_t *bytes,
                          size_t count);
@@ -90,5 +112,20 @@ void pd_host_queue_frame(struct pd_host *host, struct pd_host_conn *conn,
 /* The frame of values is out, or never will be. */
 void pd_host_end_frame(struct pd_host *host, struct pd_host_conn *conn);
 bool pd_host_out_empty(const struct pd_host_conn *conn);
+
+/* ---- where there is a log ---- */
+
+/* Tells the event what the log has room for. */
+void pd_host_ask_log(struct pd_host *host, struct pd_event *event);
+/* Appends the records; messages go out, when that is durable if they have to wait. */
+void pd_host_record(struct pd_host *host, struct pd_effects *effects);
+/* What is queued behind the first so many bytes waits until all records so far are durable. */
+void pd_host_hold(struct pd_host *host, struct pd_host_conn *conn, size_t before);
+/* Something of the connection waits for the log. */
+void pd_host_wait_for_log(struct pd_host *host, struct pd_host_conn *conn);
+/* Whether the message has to wait for room in the log, or for one that does: it is kept then. */
+bool pd_host_queue_message(struct pd_host *host, struct pd_message *message);
+/* Those that waited and need not any more. */
+void pd_host_take_queued(struct pd_host *host);
 
 #endif

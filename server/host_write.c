@@ -20,10 +20,17 @@ bool pd_host_out_empty(const struct pd_host_conn *conn)
 
 bool pd_host_values_wait(const struct pd_host_conn *conn)
 {
-    return conn->sending || !pd_link_alone(&conn->peer.cursors);
+    return conn->sending || (conn->after_lsn == 0 && !pd_link_alone(&conn->peer.cursors));
 }
 
 /* ---- bytes to go ---- */
+
+/* Bytes that may be written. */
+static size_t out_ready(const struct pd_host_conn *conn)
+{
+    size_t end = conn->hold_count > 0 ? conn->holds[0].from : conn->out_end;
+    return end - conn->out_first;
+}
 
 static bool out_reserve(struct pd_host_conn *conn, size_t bytes)
 {
@@ -33,6 +40,9 @@ static bool out_reserve(struct pd_host_conn *conn, size_t bytes)
     size_t waiting = conn->out_end - conn->out_first;
     if (waiting > 0 && conn->out_first > 0) {
         memmove(conn->out, conn->out + conn->out_first, waiting);
+    }
+    for (unsigned i = 0; i < conn->hold_count; i++) {
+        conn->holds[i].from -= conn->out_first;
     }
     conn->out_first = 0;
     conn->out_end = waiting;
@@ -151,6 +161,11 @@ static void fetch_frame(struct pd_host *host, struct pd_host_conn *conn)
             conn->stalled = true;
             return;
         }
+        if (effects.after_lsn != 0) {
+            conn->after_lsn = effects.after_lsn;
+            pd_host_wait_for_log(host, conn);
+            return;
+        }
         if (effects.frame.header != NULL) {
             begin_frame(host, conn, &effects.frame);
         }
@@ -176,7 +191,7 @@ unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,
                               struct pd_span ret_spans[PD_HOST_WRITE_SPANS])
 {
     unsigned count = 0;
-    if (!conn->sending && !conn->stalled) {
+    if (!conn->sending && !conn->stalled && conn->after_lsn == 0) {
         fetch_frame(host, conn);
     }
     if (conn->finished) {
@@ -186,14 +201,13 @@ unsigned pd_host_write_source(struct pd_host *host, struct pd_host_conn *conn,
     if (conn->sending && !conn->out_leads) {
         count = frame_spans(conn, ret_spans);
     }
-    if (conn->out_end > conn->out_first) {
-        ret_spans[count++] =
-            (struct pd_span){conn->out + conn->out_first, conn->out_end - conn->out_first};
+    if (out_ready(conn) > 0) {
+        ret_spans[count++] = (struct pd_span){conn->out + conn->out_first, out_ready(conn)};
     }
     if (conn->sending && conn->out_leads) {
         count += frame_spans(conn, ret_spans + count);
     }
-    if (count == 0 && conn->closing) {
+    if (count == 0 && conn->closing && (pd_host_out_empty(conn) || host->log.failed)) {
         pd_host_finish(host, conn, conn->reason);
     }
     return count;
@@ -221,7 +235,7 @@ static size_t frame_written(struct pd_host *host, struct pd_host_conn *conn, siz
 
 static size_t out_written(struct pd_host_conn *conn, size_t bytes)
 {
-    size_t left = conn->out_end - conn->out_first;
+    size_t left = out_ready(conn);
     size_t take = bytes < left ? bytes : left;
     conn->out_first += take;
     if (conn->out_first == conn->out_end) {

@@ -17,7 +17,7 @@
 
 #include "server/address_file.h"
 #include "server/block_memory.h"
-#include "server/core/control.h"
+#include "server/control_host.h"
 #include "server/net/arrivals.h"
 #include "server/net/listener.h"
 #include "server/net/loop.h"
@@ -55,8 +55,7 @@ struct node {
     uv_signal_t signals[SIGNALS];
     struct pd_arrivals arrivals;
     struct pd_listener listener;
-    struct pd_control *control;
-    struct pd_control_effects effects;
+    struct pd_control_host *control;
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
@@ -111,20 +110,18 @@ static void on_arrival(void *context, const struct pd_arrival *arrival)
     node->given++;
 }
 
-static void log_notes(struct pd_link *notes)
+static void log_notes(struct node *node)
 {
     static const enum pd_log_level levels[] = {
         [PD_NOTE_DEBUG] = PD_LOG_DEBUG,
         [PD_NOTE_INFO] = PD_LOG_INFO,
         [PD_NOTE_WARN] = PD_LOG_WARN,
     };
-    for (struct pd_link *link = notes->next; link != notes;) {
-        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
-        link = link->next;
+    struct pd_note *note;
+    while ((note = pd_control_host_next_note(node->control)) != NULL) {
         pd_log_message(levels[note->level], "%s", note->text);
         free(note);
     }
-    pd_link_init(notes);
 }
 
 /* Sends what control has decided, with one wake-up for each shard. */
@@ -132,16 +129,15 @@ static void settle(void *context)
 {
     struct node *node = context;
     struct pd_link lists[PD_SHARDS_MAX];
-    log_notes(&node->effects.notes);
-    if (pd_link_alone(&node->effects.messages)) {
+    log_notes(node);
+    struct pd_message *message = pd_control_host_next_message(node->control);
+    if (message == NULL) {
         return;
     }
     for (uint32_t i = 0; i < node->started; i++) {
         pd_link_init(&lists[i]);
     }
-    for (struct pd_link *link = pd_list_pop(&node->effects.messages); link != NULL;
-         link = pd_list_pop(&node->effects.messages)) {
-        struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
+    for (; message != NULL; message = pd_control_host_next_message(node->control)) {
         pd_list_push(&lists[message->shard], &message->link);
     }
     for (uint32_t i = 0; i < node->started; i++) {
@@ -154,15 +150,14 @@ static void on_messages(void *context, struct pd_link *list)
     struct node *node = context;
     uint64_t now = now_us();
     for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
-        pd_control_step(node->control, PD_CONTAINER(link, struct pd_message, link), now,
-                        &node->effects);
+        pd_control_host_step(node->control, PD_CONTAINER(link, struct pd_message, link), now);
     }
 }
 
 static void on_tick(uv_timer_t *tick)
 {
     struct node *node = tick->data;
-    pd_control_step(node->control, NULL, now_us(), &node->effects);
+    pd_control_host_step(node->control, NULL, now_us());
 }
 
 static void remove_address_file(const struct node *node)
@@ -292,7 +287,9 @@ static enum paramd_status create_control(struct node *node)
         .start_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
         .version = "paramd/" PD_RELEASE,
     };
-    return pd_control_create(&options, &node->control);
+    struct pd_control_host_options host = {0};
+    enum paramd_status status = pd_control_create(&options, &host.control);
+    return status == PARAMD_OK ? pd_control_host_create(&host, &node->control) : status;
 }
 
 static enum paramd_status start_shards(struct node *node)
@@ -418,18 +415,17 @@ static enum paramd_status open_mailboxes(struct node *node)
     return status;
 }
 
-/* What shards had sent and control has not read, and what control had decided. */
+/* What shards had sent and control has not read. */
 static void destroy_left(struct node *node)
 {
     struct pd_link left;
     pd_link_init(&left);
     pd_mailbox_deinit(&node->messages, &left);
-    pd_list_move(&left, &node->effects.messages);
     for (struct pd_link *link = pd_list_pop(&left); link != NULL; link = pd_list_pop(&left)) {
         pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
     }
     pd_mailbox_deinit(&node->reports, &left);
-    log_notes(&node->effects.notes);
+    log_notes(node);
 }
 
 /* From the first thread to the last. */
@@ -464,8 +460,6 @@ int pd_node_run(const struct pd_config *config)
     }
     (void)signal(SIGPIPE, SIG_IGN);
     node->config = config;
-    pd_link_init(&node->effects.messages);
-    pd_link_init(&node->effects.notes);
     (void)snprintf(node->error, sizeof node->error,
                    "there is not enough memory or there are too few file descriptors to start");
     plan_descriptors(node);
@@ -479,7 +473,7 @@ int pd_node_run(const struct pd_config *config)
             }
         }
         pd_loop_deinit(&node->loop);
-        pd_control_destroy(node->control);
+        pd_control_host_destroy(node->control);
     }
     if (status == PARAMD_OK) {
         remove_address_file(node);

@@ -542,7 +542,8 @@ static void create(struct pd_shard *shard, const struct pd_event *event, struct 
     Paramd__GroupHypers **groups = NULL;
     enum paramd_status status = PARAMD_RESOURCE_EXHAUSTED;
     if (!shard->options.records ||
-        (pd_shard_record_room(shard, event, effects, PD_HEADER_BYTES_MAX) &&
+        (pd_shard_record_room(shard, event, effects,
+                              message->hyper_count * PD_RECORD_GROUP_BYTES) &&
          (groups = group_hypers(message, effects->arena)) != NULL)) {
         status = pd_shard_make_model(shard, message);
     }

@@ -67,6 +67,10 @@ void pd_control_destroy(struct pd_control *control);
 void pd_control_step(struct pd_control *control, struct pd_message *message, uint64_t now_us,
                      struct pd_control_effects *effects);
 
+/* What the records of a step with this message (NULL: time) may take of the log's room for it not
+ * to refuse for the lack of it: bytes of headers and payloads. */
+size_t pd_control_record_bytes(const struct pd_control *control, const struct pd_message *message);
+
 /* ---- recovery: replay of the whole log, then recovered, then the first step ---- */
 
 /* One record of the log, in order. PARAMD_CORRUPT and a sentence if it does not fit what came

@@ -13,6 +13,10 @@
 #define NUMBERS_OF_START ((uint64_t)1 << 42)
 #define NUMBER_MAX (UINT64_MAX / 2)
 
+/* Of one decision, but for the groups and the definition of a model. Sessions expire in steps of
+ * as many as fit. */
+enum { DECISION_BYTES = 4 * 1024 };
+
 static uint64_t larger(uint64_t a, uint64_t b)
 {
     return a > b ? a : b;
@@ -71,6 +75,20 @@ void pd_control_unlog(const struct pd_control *control, struct pd_control_effect
         pd_link_remove(&record->link);
         free(record);
     }
+}
+
+size_t pd_control_record_bytes(const struct pd_control *control, const struct pd_message *message)
+{
+    const struct pd_control_ask *ask = NULL;
+    if (message != NULL && message->kind == PD_MESSAGE_TOOK) {
+        HASH_FIND(by_number, control->asks, &message->ask, sizeof message->ask, ask);
+    }
+    if (ask == NULL || ask->kind != PD_MESSAGE_CREATE_MODEL || ask->request == NULL) {
+        return DECISION_BYTES;
+    }
+    const struct pd_definition *definition = pd_control_definition(control, ask->model);
+    size_t groups = definition != NULL ? definition->group_count : 0;
+    return DECISION_BYTES + groups * PD_RECORD_GROUP_BYTES + ask->request->byte_count;
 }
 
 /* ---- replay ---- */

@@ -278,10 +278,10 @@ void pd_control_expire(struct pd_control *control, struct pd_control_effects *ef
         if (control->now_us - session->connected_us <= control->options.retention_us) {
             continue;
         }
-        control->sessions_expired++;
         if (!end(control, session, PARAMD__SESSION_END__EXPIRED, NULL, effects)) {
             return;
         }
+        control->sessions_expired++;
     }
 }
 

@@ -10,6 +10,7 @@
 /* Of the server's own initialisers between two looks at the connections: one or two milliseconds. A
  * normal number takes as long as some thirty others. */
 enum { STEP_COST = 1024 * 1024, NORMAL_COST = 32 };
+enum { LOG_BUSY_US = 1000 };
 
 #define PD_STEP_MAX ((uint64_t)1 << 53)
 
@@ -71,22 +72,25 @@ static bool initialise_model(struct pd_shard *shard, struct pd_model *model,
     return true;
 }
 
-bool pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
-                              struct pd_effects *effects)
+uint64_t pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
+                                  struct pd_effects *effects)
 {
     uint64_t done = 0;
     for (struct pd_model *model = shard->models; model != NULL; model = model->by_number.next) {
         if (model->next_start < model->block_count) {
             if (!initialise_model(shard, model, event, effects, &done)) {
-                return effects->record_count == PD_RECORDS_MAX; /* else when there is room again */
+                if (effects->record_count == PD_RECORDS_MAX) {
+                    return 0;
+                }
+                return event->log_busy ? LOG_BUSY_US : UINT64_MAX;
             }
             if (model->next_start < model->block_count) {
-                return true;
+                return 0;
             }
         }
         pd_shard_tell_initialised(shard, model, effects);
     }
-    return false;
+    return UINT64_MAX;
 }
 
 static bool shape_right(const struct pd_model *model, const Paramd__Init *init,
@@ -176,18 +180,19 @@ static bool take_values(struct pd_shard *shard, const Paramd__Init *init, const 
     return changed;
 }
 
-/* The record of the frame, to be logged when its values are taken. NULL if there is no room for it,
- * which was answered. */
+/* The record of the frame, to be logged when its values are taken. NULL: there is no room, and the
+ * request waits or was refused. */
 static Paramd__RecordInit *make_record(struct pd_shard *shard, const struct pd_event *event,
                                        const Paramd__Init *init, struct pd_effects *effects)
 {
-    Paramd__RecordInit *record = NULL;
-    if (pd_shard_record_room(shard, event, effects, event->header_count + event->payload_count)) {
-        record = pd_arena_take(effects->arena, sizeof *record);
+    static const char no_room[] = "the log has no room for these values: send them again later";
+    if (!pd_shard_record_room(shard, event, effects, event->header_count + event->payload_count)) {
+        pd_shard_no_record_room(event, effects, no_room);
+        return NULL;
     }
+    Paramd__RecordInit *record = pd_arena_take(effects->arena, sizeof *record);
     if (record == NULL) {
-        pd_reply_error(effects, init->request_id, PARAMD_RESOURCE_EXHAUSTED,
-                       "the log has no room for these values: send them again later");
+        pd_reply_error(effects, init->request_id, PARAMD_RESOURCE_EXHAUSTED, no_room);
         return NULL;
     }
     paramd__record_init__init(record);

@@ -362,6 +362,10 @@ void pd_shard_send(struct pd_shard *shard, const struct pd_event *event, struct 
         return;
     }
     struct pd_cursor *cursor = PD_CONTAINER(peer->cursors.next, struct pd_cursor, link);
+    if (cursor->after_lsn > event->durable_lsn) {
+        effects->after_lsn = cursor->after_lsn;
+        return;
+    }
     if (refuse(shard, peer, cursor, effects)) {
         return;
     }

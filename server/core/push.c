@@ -226,15 +226,19 @@ static void log_push(struct pd_shard *shard, const struct pd_event *event,
     pd_shard_record_frame(shard, event, PD_RECORD_PUSH, &record->base, effects);
 }
 
-/* The values after a PUSH_PULL: a cursor over the entries with a final result. */
-static bool queue_values(struct pd_shard *shard, struct pd_peer *peer, struct pd_model *model,
-                         const Paramd__Push *push, const struct answer *answer)
+/* The values after a PUSH_PULL: a cursor over the entries with a final result. They wait for what
+ * the answer waits for. */
+static bool queue_values(struct pd_shard *shard, const struct pd_event *event,
+                         struct pd_model *model, const struct answer *answer,
+                         const struct pd_effects *effects)
 {
-    struct pd_cursor *cursor = pd_cursor_create(shard, peer, model, answer->final_count);
+    const Paramd__Push *push = (const Paramd__Push *)event->header;
+    struct pd_cursor *cursor = pd_cursor_create(shard, event->peer, model, answer->final_count);
     if (cursor == NULL) {
         return false;
     }
     cursor->request_id = push->request_id;
+    cursor->after_lsn = effects->wait ? event->log_lsn + effects->record_count : 0;
     cursor->dtype = (enum pd_dtype)push->dtype;
     cursor->parts = 1U << PARAMD__PART__WEIGHTS;
     uint32_t next = 0;
@@ -264,7 +268,7 @@ static bool admit(struct pd_shard *shard, const struct pd_event *event, const Pa
     if (session->model->logged &&
         !pd_shard_record_room(shard, event, effects,
                               event->header_count + push->n_tensor + event->payload_count)) {
-        pd_reply_error(effects, push->request_id, PARAMD_RESOURCE_EXHAUSTED, no_log_room);
+        pd_shard_no_record_room(event, effects, no_log_room);
         return false;
     }
     enum paramd_status status = reserve(shard, session, push->n_tensor);
@@ -314,7 +318,7 @@ void pd_shard_push(struct pd_shard *shard, const struct pd_event *event, struct 
         pd_reply_moved(shard, effects, 0);
     }
     if (event->frame_kind == PD_KIND_PUSH_PULL &&
-        !queue_values(shard, event->peer, session->model, push, &answer)) {
+        !queue_values(shard, event, session->model, &answer, effects)) {
         /* The pushes stand; the client comes back over a new connection and gets the values. */
         effects->verdict = PD_VERDICT_CLOSE;
         effects->reason = "no memory for the values of a PUSH_PULL";
@@ -360,7 +364,7 @@ void pd_shard_skip(struct pd_shard *shard, const struct pd_event *event, struct 
     }
     bool logged = attachment->session->model->logged;
     if (logged && !pd_shard_record_room(shard, event, effects, 0)) {
-        pd_reply_error(effects, skip->request_id, PARAMD_RESOURCE_EXHAUSTED, no_log_room);
+        pd_shard_no_record_room(event, effects, no_log_room);
         return;
     }
     struct pd_slot_ids *ids = pd_session_ids(attachment->session, skip->slot);

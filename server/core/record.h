@@ -58,6 +58,7 @@ enum pd_record_result {
 enum {
     /* A record is the header of a frame and what happened to its entries; or a model's groups. */
     PD_RECORD_OVERHEAD_BYTES = 512,
+    PD_RECORD_GROUP_BYTES = PD_HEADER_BYTES_MAX / PD_GROUPS_MAX, /* a group's hyper-parameters */
     PD_RECORD_HEADER_BYTES_MAX = PD_HEADER_BYTES_MAX + PD_ENTRIES_MAX + PD_RECORD_OVERHEAD_BYTES
 };
 

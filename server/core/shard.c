@@ -9,9 +9,8 @@
 #include "server/core/shard_state.h"
 
 enum {
-    SEEN_EVERY_US = 1000000,       /* or a quarter of the lease or the retention */
-    CONNECTED_EVERY_US = 30000000, /* or a quarter of the retention */
-    STEP_US = 0                    /* there is more to do: be back at once */
+    SEEN_EVERY_US = 1000000,      /* or a quarter of the lease or the retention */
+    CONNECTED_EVERY_US = 30000000 /* or a quarter of the retention */
 };
 
 static uint64_t at_most(uint64_t a, uint64_t b)
@@ -382,12 +381,14 @@ static void passed(struct pd_shard *shard, const struct pd_event *event, struct 
 {
     uint64_t shorter_us = at_most(shard->options.lease_us, shard->options.retention_us);
     uint64_t seen_every_us = at_most(SEEN_EVERY_US, shorter_us / 4);
-    bool more = pd_shard_initialise_step(shard, event, effects);
-    more = free_step(shard, effects) || more;
+    uint64_t wait_us = at_most(seen_every_us, pd_shard_initialise_step(shard, event, effects));
+    if (free_step(shard, effects)) {
+        wait_us = 0;
+    }
     if (event->now_us - shard->seen_us >= seen_every_us) {
         tell_seen(shard, event->now_us, effects);
     }
-    effects->wake_us = event->now_us + (more ? STEP_US : seen_every_us);
+    effects->wake_us = event->now_us + wait_us;
     effects->room = true;
 }
 

@@ -90,6 +90,9 @@ struct pd_event {
      * that may need more is refused whole. What cannot be refused (RESTART_INIT, READY, SET_HYPERS,
      * SESSION_ENDED, DROP) is recorded all the same: 16 KiB beyond the room are enough for one. */
     uint64_t log_room;
+    bool log_busy;        /* and more when what it has is written: such a request waits */
+    uint64_t log_lsn;     /* of the last record so far */
+    uint64_t durable_lsn; /* records up to it are on the disk */
 
     struct pd_message *message;    /* MESSAGE: consumed */
     struct pd_blocks_frame *frame; /* SENT */
@@ -99,6 +102,7 @@ struct pd_event {
 enum pd_verdict {
     PD_VERDICT_DONE,
     PD_VERDICT_HOLD, /* no room for a copy: give the same request again when room is back */
+    PD_VERDICT_LOG,  /* no room in the log: again when it has written what it has */
     PD_VERDICT_WAIT, /* control has too many of this peer: again after its next ANSWERED message */
     PD_VERDICT_CLOSE /* answer, then close the connection */
 };
@@ -123,6 +127,7 @@ struct pd_effects {
     unsigned reply_count;
     struct pd_blocks_frame frame;    /* of PD_EVENT_SEND; bytes and header NULL: none now */
     bool stalled;                    /* of PD_EVENT_SEND: there is one, but no room to make it */
+    uint64_t after_lsn; /* of PD_EVENT_SEND, unless 0: there is one, for when that is durable */
     bool room;                       /* held requests and stalled answers may be tried again */
     struct pd_link to_control;       /* messages, to be sent */
     const struct pd_record *records; /* to be logged, in order; they live until the next event */

@@ -14,6 +14,16 @@ bool pd_shard_record_room(const struct pd_shard *shard, const struct pd_event *e
            (effects->record_count < PD_RECORDS_MAX && event->log_room >= needed);
 }
 
+void pd_shard_no_record_room(const struct pd_event *event, struct pd_effects *effects,
+                             const char *text)
+{
+    if (event->log_busy) {
+        effects->verdict = PD_VERDICT_LOG;
+    } else {
+        pd_reply_error(effects, pd_request_id(event->header), PARAMD_RESOURCE_EXHAUSTED, text);
+    }
+}
+
 static void push_record(struct pd_shard *shard, const struct pd_record *record,
                         struct pd_effects *effects)
 {

@@ -26,6 +26,7 @@ struct pd_cursor {
     struct pd_link link;
     struct pd_model *model;
     uint64_t request_id;
+    uint64_t after_lsn; /* to be sent when that is durable */
     enum pd_dtype dtype;
     unsigned parts; /* bit 1 << part */
     uint32_t next;
@@ -84,6 +85,9 @@ struct pd_message *pd_tell(struct pd_shard *shard, struct pd_effects *effects,
  * for one more; true where none are wanted. */
 bool pd_shard_record_room(const struct pd_shard *shard, const struct pd_event *event,
                           const struct pd_effects *effects, size_t bytes);
+/* There was no room for a request: it waits, or is refused with this text. */
+void pd_shard_no_record_room(const struct pd_event *event, struct pd_effects *effects,
+                             const char *text);
 /* To be logged, and to be waited for. The header lives until the next event. */
 void pd_shard_record(struct pd_shard *shard, enum pd_record_kind kind,
                      const ProtobufCMessage *header, struct pd_effects *effects);
@@ -134,9 +138,10 @@ void pd_model_release(struct pd_shard *shard, struct pd_model *model);
 /* init.c */
 void pd_shard_init(struct pd_shard *shard, const struct pd_event *event,
                    struct pd_effects *effects);
-/* Goes on with the server's own initialisers; true if there is more to do. */
-bool pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
-                              struct pd_effects *effects);
+/* Goes on with the server's own initialisers; in how many microseconds they want to go on again.
+ * UINT64_MAX: with the next event. */
+uint64_t pd_shard_initialise_step(struct pd_shard *shard, const struct pd_event *event,
+                                  struct pd_effects *effects);
 void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
                                struct pd_effects *effects);
 

@@ -21,6 +21,7 @@ struct pd_wal {
     uint32_t current;    /* the file being filled, if generation > 0 */
     uint64_t generation;
     bool recycling;  /* that file has been used before */
+    bool turning;    /* what was reserved goes to the next segment, all of it */
     size_t position; /* in its segment: where the batch being gathered begins */
 
     uint8_t *buffers[2];
@@ -129,7 +130,9 @@ enum paramd_status pd_wal_reserve(struct pd_wal *wal, size_t records, size_t byt
     if (bytes > wal->config.buffer_bytes || records > wal->config.buffer_bytes / each) {
         return PARAMD_TOO_LARGE;
     }
-    return find_room(wal, bytes + records * each);
+    enum paramd_status status = find_room(wal, bytes + records * each);
+    wal->turning = status == PARAMD_OK && !fits_segment(wal, bytes + records * each);
+    return status;
 }
 
 /* Goes on in a file that nobody needs; the header of its new use is the first page of the batch. */
@@ -137,6 +140,7 @@ static void begin_segment(struct pd_wal *wal)
 {
     wal->current = free_file(wal);
     PD_ASSERT(wal->current < wal->file_count && wal->gathered == 0);
+    wal->turning = false;
     wal->generation++;
     wal->recycling = wal->files[wal->current].generation > 0;
     wal->files[wal->current].live = true;
@@ -176,7 +180,7 @@ uint64_t pd_wal_append(struct pd_wal *wal, uint16_t kind, const uint8_t *header,
     }
     size_t bytes = pd_wal_record_bytes(header_bytes, payload_bytes);
     PD_ASSERT(kind != PD_WAL_END && !wal->ended && find_room(wal, bytes) == PARAMD_OK);
-    if (!fits_segment(wal, bytes)) {
+    if (wal->turning || !fits_segment(wal, bytes)) {
         begin_segment(wal);
     }
     uint8_t *out = place_record(wal, bytes);

@@ -92,13 +92,12 @@ void sim_daemon_start(struct sim *sim)
         .start_us = EPOCH_US + sim->now_us,
         .version = "paramd/sim",
     };
-    if (pd_control_create(&options, &daemon->control) != PARAMD_OK) {
+    struct pd_control_host_options host = {0};
+    if (pd_control_create(&options, &host.control) != PARAMD_OK ||
+        pd_control_host_create(&host, &daemon->control) != PARAMD_OK) {
         abort();
     }
     make_hosts(sim);
-    pd_link_init(&daemon->effects.records);
-    pd_link_init(&daemon->effects.messages);
-    pd_link_init(&daemon->effects.notes);
     for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
         pd_link_init(&daemon->mail[i]);
         daemon->mail_due[i] = false;
@@ -126,7 +125,7 @@ void sim_daemon_kill(struct sim *sim)
             pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
         }
     }
-    pd_control_destroy(daemon->control);
+    pd_control_host_destroy(daemon->control);
     daemon->control = NULL;
     daemon->up = false;
     daemon->paused = false;
@@ -163,19 +162,16 @@ static void control_step(struct sim *sim, struct pd_message *message)
 {
     struct sim_daemon *daemon = &sim->daemon;
     sim_enter(sim, SIM_DAEMON);
-    pd_control_step(daemon->control, message, sim->now_us, &daemon->effects);
+    pd_control_host_step(daemon->control, message, sim->now_us);
     sim_leave(sim);
-    struct pd_link *link;
-    while ((link = pd_list_pop(&daemon->effects.messages)) != NULL) {
-        struct pd_message *told = PD_CONTAINER(link, struct pd_message, link);
+    struct pd_message *told;
+    while ((told = pd_control_host_next_message(daemon->control)) != NULL) {
         post(sim, told->shard, told);
     }
-    for (link = daemon->effects.notes.next; link != &daemon->effects.notes;) {
-        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
-        link = link->next;
+    struct pd_note *note;
+    while ((note = pd_control_host_next_note(daemon->control)) != NULL) {
         free(note);
     }
-    pd_link_init(&daemon->effects.notes);
 }
 
 static void serve(struct sim *sim, uint32_t shard);

@@ -9,7 +9,7 @@
 #include <stdint.h>
 
 #include "client/core/core.h"
-#include "server/core/control.h"
+#include "server/control_host.h"
 #include "server/host.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/plants.h"
@@ -110,8 +110,7 @@ struct sim_daemon {
     bool paused;
     uint64_t serial; /* of its start */
     uint32_t shards;
-    struct pd_control *control;
-    struct pd_control_effects effects;
+    struct pd_control_host *control;
     struct pd_host *hosts[SIM_SHARDS_MAX];
     struct pd_link mail[SIM_SHARDS_MAX + 1];
     bool mail_due[SIM_SHARDS_MAX + 1];

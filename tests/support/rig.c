@@ -49,9 +49,14 @@ static bool create_parts(struct pd_rig *rig)
         .lease_us = options->lease_us,
         .retention_us = options->retention_us,
         .start_us = 1000000,
+        .records = options->log != NULL,
         .version = "paramd/test",
     };
-    if (pd_control_create(&control, &rig->control) != PARAMD_OK) {
+    struct pd_control_host_options control_host = {.log = options->log};
+    if (pd_control_create(&control, &control_host.control) != PARAMD_OK ||
+        pd_control_host_create(&control_host, &rig->control) != PARAMD_OK ||
+        (options->log != NULL &&
+         pd_control_host_recovered(rig->control, false, rig->now_us) != PARAMD_OK)) {
         return false;
     }
     for (uint32_t i = 0; i < options->shards; i++) {
@@ -67,6 +72,7 @@ static bool create_parts(struct pd_rig *rig)
             .payload_sum = options->payload_sum,
             .memory = {take, give, rig},
             .version = "paramd/test",
+            .log = options->log,
         };
         if (pd_host_create(&host, &rig->hosts[i]) != PARAMD_OK) {
             return false;
@@ -96,24 +102,11 @@ struct pd_rig *pd_rig_create(const struct pd_rig_options *options)
     own->sessions_max = (uint32_t)or_default(own->sessions_max, 1000);
     rig->now_us = 5000000;
     rig->block_bytes_max = SIZE_MAX / 2;
-    pd_link_init(&rig->effects.messages);
-    pd_link_init(&rig->effects.notes);
     if (!create_parts(rig)) {
         pd_rig_destroy(rig);
         return NULL;
     }
     return rig;
-}
-
-static void free_notes(struct pd_link *notes)
-{
-    struct pd_link *link = notes->next;
-    while (link != notes) {
-        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
-        link = link->next;
-        free(note);
-    }
-    pd_link_init(notes);
 }
 
 static void destroy_wire(struct pd_wire *wire)
@@ -134,12 +127,7 @@ void pd_rig_destroy(struct pd_rig *rig)
     for (uint32_t i = 0; i < rig->options.shards; i++) {
         pd_host_destroy(rig->hosts[i]);
     }
-    struct pd_link *link;
-    while ((link = pd_list_pop(&rig->effects.messages)) != NULL) {
-        pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
-    }
-    free_notes(&rig->effects.notes);
-    pd_control_destroy(rig->control);
+    pd_control_host_destroy(rig->control);
     for (uint32_t i = 0; i < rig->wire_count; i++) {
         destroy_wire(rig->wires[i]);
     }
@@ -278,27 +266,45 @@ static bool turn(struct pd_wire *wire)
 static bool carry_messages(struct pd_rig *rig)
 {
     bool moved = false;
-    struct pd_link *link;
+    struct pd_message *message;
     size_t requests = 0;
     for (uint32_t i = 0; i < rig->options.shards; i++) {
-        struct pd_message *message;
         while ((message = pd_host_next_outgoing(rig->hosts[i])) != NULL) {
             requests += message->kind == PD_MESSAGE_REQUEST;
             inside(rig, true);
-            pd_control_step(rig->control, message, rig->now_us, &rig->effects);
+            pd_control_host_step(rig->control, message, rig->now_us);
             inside(rig, false);
             moved = true;
         }
     }
     rig->requests_peak = requests > rig->requests_peak ? requests : rig->requests_peak;
-    while ((link = pd_list_pop(&rig->effects.messages)) != NULL) {
-        struct pd_message *message = PD_CONTAINER(link, struct pd_message, link);
+    while ((message = pd_control_host_next_message(rig->control)) != NULL) {
         inside(rig, true);
         pd_host_message(rig->hosts[message->shard], message, rig->now_us);
         inside(rig, false);
         moved = true;
     }
-    free_notes(&rig->effects.notes);
+    struct pd_note *note;
+    while ((note = pd_control_host_next_note(rig->control)) != NULL) {
+        free(note);
+    }
+    return moved;
+}
+
+static bool do_jobs(struct pd_rig *rig)
+{
+    struct pd_wal_job job;
+    bool moved = false;
+    for (uint32_t i = 0; i < rig->options.shards && !rig->slow_disk; i++) {
+        while (pd_host_take_job(rig->hosts[i], &job)) {
+            pd_host_job_done(rig->hosts[i], PARAMD_OK, rig->now_us);
+            moved = true;
+        }
+    }
+    while (!rig->slow_control_disk && pd_control_host_take_job(rig->control, &job)) {
+        pd_control_host_job_done(rig->control, PARAMD_OK, rig->now_us);
+        moved = true;
+    }
     return moved;
 }
 
@@ -318,7 +324,8 @@ void pd_rig_settle(struct pd_rig *rig)
     bool moved = true;
     while (moved) {
         mark_active(rig);
-        moved = carry_messages(rig);
+        moved = do_jobs(rig);
+        moved = carry_messages(rig) || moved;
         mark_active(rig);
         for (uint32_t i = 0; i < rig->wire_count; i++) {
             moved = turn(rig->wires[i]) || moved;
@@ -340,7 +347,7 @@ void pd_rig_pass(struct pd_rig *rig, uint64_t us)
         }
         pd_rig_settle(rig);
         inside(rig, true);
-        pd_control_step(rig->control, NULL, rig->now_us, &rig->effects);
+        pd_control_host_step(rig->control, NULL, rig->now_us);
         inside(rig, false);
         pd_rig_settle(rig);
     }

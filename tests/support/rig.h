@@ -5,7 +5,7 @@
 
 #include "proto/arena.h"
 #include "proto/paramd.pb-c.h"
-#include "server/core/control.h"
+#include "server/control_host.h"
 #include "server/host.h"
 
 enum { PD_RIG_SHARDS_MAX = 8, PD_RIG_WIRES_MAX = 64 };
@@ -24,6 +24,7 @@ struct pd_rig_options {
     uint32_t models_max;
     uint32_t sessions_max;
     enum pd_payload_sum_mode payload_sum;
+    const struct pd_wal_config *log; /* of each shard, and of control; NULL: none */
 };
 
 struct pd_rig;
@@ -66,8 +67,7 @@ struct pd_wire {
 
 struct pd_rig {
     struct pd_rig_options options;
-    struct pd_control *control;
-    struct pd_control_effects effects;
+    struct pd_control_host *control;
     struct pd_host *hosts[PD_RIG_SHARDS_MAX];
     struct pd_wire *wires[PD_RIG_WIRES_MAX];
     uint32_t wire_count;
@@ -76,6 +76,8 @@ struct pd_rig {
     size_t block_bytes_max; /* the provider says no above it */
     size_t requests_peak;   /* the most requests that control found waiting at a time */
     void (*inside)(bool);   /* if set: called with true before the daemon runs, with false after */
+    bool slow_disk;         /* the shards' jobs are the test's to do; else they are done at once */
+    bool slow_control_disk; /* control's too */
 };
 
 /* NULL options: all defaults. NULL without memory. */

@@ -92,6 +92,28 @@ START_TEST(a_full_buffer_says_busy_until_it_is_taken)
 }
 END_TEST
 
+/* Reserved together: the first alone would still fit into the segment, the second would not. */
+START_TEST(records_reserved_together_go_to_one_segment)
+{
+    enum { ROOM = PD_RIG_SEGMENT_BYTES - PD_WAL_PAGE_BYTES };
+    for (size_t used = PD_WAL_PAGE_BYTES; used < ROOM - PD_WAL_PAGE_BYTES;
+         used += PD_WAL_PAGE_BYTES) {
+        push(3000);
+        pd_rig_settle(rig);
+    }
+    uint64_t before = pd_wal_last_lsn(rig->wal);
+    ck_assert_uint_eq(pd_wal_used_bytes(rig->wal), PD_RIG_SEGMENT_BYTES);
+    ck_assert_int_eq(pd_wal_reserve(rig->wal, 2, 6000), PARAMD_OK);
+    static const uint8_t zeros[3000];
+    uint64_t sum = pd_payload_sum(NULL, 0);
+    (void)pd_wal_append(rig->wal, PD_RIG_KIND, zeros, sizeof zeros, NULL, 0, sum);
+    ck_assert_uint_eq(pd_wal_used_bytes(rig->wal), (uint64_t)2 * PD_RIG_SEGMENT_BYTES);
+    (void)pd_wal_append(rig->wal, PD_RIG_KIND, zeros, sizeof zeros, NULL, 0, sum);
+    pd_rig_settle(rig);
+    ck_assert_uint_eq(pd_wal_durable_lsn(rig->wal), before + 2);
+}
+END_TEST
+
 START_TEST(a_record_that_never_fits_is_too_large)
 {
     size_t bytes_max = PD_RIG_BUFFER_BYTES - PD_WAL_PAGE_BYTES - PD_WAL_PREFIX_BYTES - 7;
@@ -332,6 +354,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, an_empty_log_reads_as_empty);
     tcase_add_test(cases, what_arrives_during_a_write_is_the_next_batch);
     tcase_add_test(cases, a_full_buffer_says_busy_until_it_is_taken);
+    tcase_add_test(cases, records_reserved_together_go_to_one_segment);
     tcase_add_test(cases, a_record_that_never_fits_is_too_large);
     tcase_add_test(cases, released_segments_are_used_again_and_their_old_bytes_are_never_read);
     tcase_add_test(cases, reading_begins_in_the_segment_that_has_the_record);
