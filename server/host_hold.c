@@ -1,5 +1,5 @@
 /* What waits for the log: requests and messages for room in it, answers, values and messages until
- * what they tell of is durable. Nothing here is called where there is no log, but pd_host_record. */
+ * what they tell of is durable. But for pd_host_record, where there is a log only. */
 #include "server/base/assert.h"
 #include "server/host_state.h"
 
@@ -90,8 +90,7 @@ static bool may_take(struct pd_host *host, const struct pd_message *message)
     case PARAMD_DISK:
         return false;
     default:
-        return message->kind == PD_MESSAGE_CREATE_MODEL ||
-               message->kind == PD_MESSAGE_OPEN_SESSION;
+        return message->kind == PD_MESSAGE_CREATE_MODEL || message->kind == PD_MESSAGE_OPEN_SESSION;
     }
 }
 

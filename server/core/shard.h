@@ -125,10 +125,10 @@ struct pd_effects {
     const char *reason;                      /* of PD_VERDICT_CLOSE: static text for the log */
     struct pd_reply replies[PD_REPLIES_MAX]; /* for `peer` of the event, in order */
     unsigned reply_count;
-    struct pd_blocks_frame frame;    /* of PD_EVENT_SEND; bytes and header NULL: none now */
-    bool stalled;                    /* of PD_EVENT_SEND: there is one, but no room to make it */
+    struct pd_blocks_frame frame; /* of PD_EVENT_SEND; bytes and header NULL: none now */
+    bool stalled;                 /* of PD_EVENT_SEND: there is one, but no room to make it */
     uint64_t after_lsn; /* of PD_EVENT_SEND, unless 0: there is one, for when that is durable */
-    bool room;                       /* held requests and stalled answers may be tried again */
+    bool room;          /* held requests and stalled answers may be tried again */
     struct pd_link to_control;       /* messages, to be sent */
     const struct pd_record *records; /* to be logged, in order; they live until the next event */
     unsigned record_count;

@@ -49,8 +49,7 @@ static void compare_hypers(struct sim *sim, uint32_t shard)
     const struct pd_model *model = sim->daemon.hosts[shard]->shard->models;
     for (; model != NULL; model = model->by_number.next) {
         const struct pd_control_model *known =
-            pd_control_find_number(
-                pd_control_host_control(sim->daemon.control), model->number);
+            pd_control_find_number(pd_control_host_control(sim->daemon.control), model->number);
         if (known == NULL) {
             sim_violate(sim, "shard %u has a model that control does not know", shard);
             return;

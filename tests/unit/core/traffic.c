@@ -415,7 +415,7 @@ static void drain(struct traffic *traffic, unsigned session)
 {
     struct pd_peer *peer = &traffic->peers[session];
     while (!pd_link_alone(&peer->cursors)) {
-        struct pd_event send = {.kind = PD_EVENT_SEND, .peer = peer};
+        struct pd_event send = {.kind = PD_EVENT_SEND, .peer = peer, .durable_lsn = UINT64_MAX};
         step(traffic, &send);
         struct pd_blocks_frame frame = traffic->effects.frame;
         struct pd_event sent = {.kind = PD_EVENT_SENT, .peer = peer, .frame = &frame};

@@ -268,7 +268,7 @@ START_TEST(a_goodbye_that_a_take_over_overtakes_ends_nothing)
     struct pd_message *late = said_to_control(wire, PD_KIND_GOODBYE, &goodbye.base);
     ck_assert_ptr_nonnull(late);
     (void)pd_attach(second, &twin, "m", PARAMD__ATTACH_MODE__NEW);
-    pd_control_step(rig->control, late, rig->now_us, &rig->effects);
+    pd_control_host_step(rig->control, late, rig->now_us);
     pd_rig_settle(rig);
     worker = twin;
     wire = second;
