@@ -178,7 +178,9 @@ void pd_control_host_job_done(struct pd_control_host *host, enum paramd_status s
                               uint64_t now_us)
 {
     pd_host_log_job_done(&host->log, status);
-    if (settle(host)) {
+    /* A full disk is not tried again at once for what cannot be refused, but as time passes. */
+    if (status == PARAMD_OK || pd_link_alone(&host->effects.records)) {
+        (void)settle(host);
         take_queued(host, now_us);
     }
 }

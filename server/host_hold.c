@@ -188,7 +188,9 @@ void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t 
         link = link->next;
         release(host, conn);
     }
-    pd_host_take_queued(host);
+    if (status == PARAMD_OK) {
+        pd_host_take_queued(host); /* a full disk is tried again with the next tick, not at once */
+    }
     for (link = host->holding.next; link != &host->holding; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, holding);
         if (conn->wait == PD_WAIT_LOG) {

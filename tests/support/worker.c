@@ -95,6 +95,7 @@ uint8_t *pd_plan_bytes(const struct pd_plan *plan, size_t *ret_count)
     message.n_tensors = plan->tensors;
     message.tensors = tensor_pointers;
     message.block_elements = pd_plan_block_elements(plan);
+    message.ack_level = plan->logged ? PARAMD__ACK_LEVEL__LOGGED : PARAMD__ACK_LEVEL__APPLIED;
     for (unsigned i = 0; i < plan->tensors; i++) {
         const struct pd_plan_tensor *tensor = &plan->tensor[i];
         (void)snprintf(names[i], sizeof names[i], "t%u", i);

@@ -10,6 +10,7 @@ enum { PD_PLAN_TENSORS = 16, PD_PLAN_GROUPS = 4, PD_PLAN_HYPERS = 8, PD_PUSH_ENT
 /* A model in few words. */
 struct pd_plan {
     const char *name;
+    bool logged;             /* its ack level */
     uint32_t block_elements; /* 0: 1,024 */
     unsigned groups;         /* 0: 1 */
     struct pd_plan_group {
