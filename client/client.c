@@ -64,10 +64,38 @@ static void call_done(struct paramd_client *client)
     }
 }
 
+/* Tells the user of one handle what the daemon has lost of its pushes; false: there is nothing new.
+ * Mutex held before and after. */
+static bool call_lost(struct paramd_client *client)
+{
+    struct paramd_model *model;
+    struct paramd_counters counters = {0};
+    DL_FOREACH(client->models, model) {
+        pd_client_session_counters(model->session, &counters);
+        if (counters.lost > model->lost_told) {
+            break;
+        }
+    }
+    if (model == NULL) {
+        return false;
+    }
+    uint64_t more = counters.lost - model->lost_told;
+    model->lost_told = counters.lost;
+    client->in_done = model;
+    client->done_thread = pthread_self();
+    (void)pthread_mutex_unlock(&client->mutex);
+    client->lost(model, more, client->lost_arg);
+    (void)pthread_mutex_lock(&client->mutex);
+    client->in_done = NULL;
+    return true;
+}
+
 static void after_turn(void *arg)
 {
     struct paramd_client *client = arg;
     (void)pthread_mutex_lock(&client->mutex);
+    while (client->lost != NULL && call_lost(client)) {
+    }
     call_done(client);
     (void)pthread_cond_broadcast(&client->changed);
     (void)pthread_mutex_unlock(&client->mutex);
@@ -255,6 +283,8 @@ int paramd_open(const struct paramd_options *options, struct paramd_client **ret
         return pd_error_plain(PARAMD_NO_MEMORY);
     }
     client->forks = pd_forks();
+    client->lost = options != NULL ? options->lost : NULL;
+    client->lost_arg = options != NULL ? options->lost_arg : NULL;
     init_locks(client);
     int status = make_parts(client, options != NULL ? options : &defaults);
     if (status != PARAMD_OK) {

@@ -411,6 +411,21 @@ void pd_model_free(struct paramd_model *model)
     free(model);
 }
 
+static bool not_in_lost(const void *arg)
+{
+    const struct paramd_model *model = arg;
+    return model->client->in_done != model;
+}
+
+/* Mutex held. A `lost` about it may be running on another thread: that ends first. */
+static void free_unused(struct paramd_model *model)
+{
+    if (!not_in_lost(model)) {
+        (void)pd_client_wait(model->client, not_in_lost, model, PD_NEVER);
+    }
+    pd_model_free(model);
+}
+
 static bool session_idle(const void *arg)
 {
     return pd_client_session_unfinished(arg) == 0;
@@ -440,7 +455,7 @@ int paramd_leave(struct paramd_model *model, int timeout_ms)
         }
     }
     if (status != PARAMD_TIMEOUT) {
-        pd_model_free(model);
+        free_unused(model);
     }
     pd_client_leave(client);
     return status;
@@ -452,7 +467,7 @@ void paramd_model_close(struct paramd_model *model)
         return;
     }
     struct paramd_client *client = model->client;
-    pd_model_free(model);
+    free_unused(model);
     pd_client_kick(client);
     pd_client_leave(client);
 }

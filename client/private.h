@@ -24,7 +24,9 @@ struct paramd_client {
     bool threaded;
     bool driven; /* without a thread: somebody is in the transport */
     pthread_t thread;
-    struct paramd_ticket *in_done; /* whose done function runs, on the thread below */
+    void (*lost)(struct paramd_model *model, uint64_t blocks, void *arg);
+    void *lost_arg;
+    const void *in_done; /* the ticket or model whose function runs, on the thread below */
     pthread_t done_thread;
     struct paramd_model *models;
     struct paramd_ticket *tickets;
@@ -37,6 +39,7 @@ struct paramd_model {
     struct pd_client_session *session;
     struct pd_identity *identity;         /* of a chosen session id; else NULL */
     struct paramd_definition *definition; /* one allocation */
+    uint64_t lost_told;
 };
 
 struct paramd_ticket {

@@ -93,6 +93,12 @@ struct paramd_options {
     /* Microseconds for which whoever does I/O looks for more before it sleeps: waking up costs more
      * than most answers take. 0: 50; -1: it sleeps at once. */
     int busy_poll_us;
+    /* Called when the daemon tells that a crash has made it lose acknowledged pushes of a handle:
+     * blocks, so many more of them (paramd_counters.lost). On the I/O thread or inside paramd_run
+     * and blocking calls; it may look and start calls, and must not block, wait or end the handle.
+     * NULL: they are only counted. */
+    void (*lost)(struct paramd_model *model, uint64_t blocks, void *arg);
+    void *lost_arg;
 };
 
 /* Opens a client. Connects in the background: a daemon that is not there yet shows as a timeout of

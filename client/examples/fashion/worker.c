@@ -118,6 +118,14 @@ static double now_seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
+/* What a crash took although it had been acknowledged; with --ack-level logged there is none. */
+static void tell_lost(struct paramd_model *model, uint64_t blocks, void *arg)
+{
+    (void)arg;
+    warnx("the daemon has lost %" PRIu64 " acknowledged pushes of blocks of model %s", blocks,
+          paramd_model_definition(model)->name);
+}
+
 struct outcome {
     uint64_t pushes;
     double loss; /* of late */
@@ -212,7 +220,7 @@ int main(int argc, char **argv)
     network_init(&weights, 1);
     fashion_initial(initial, &weights);
 
-    check(paramd_open(NULL, &client), "open a client");
+    check(paramd_open(&(struct paramd_options){.lost = tell_lost}, &client), "open a client");
     check(paramd_join(client, &definition.definition, initial, FASHION_TIMEOUT_MS, &model),
           "join the model");
     train(&settings, model, &weights, &outcome);

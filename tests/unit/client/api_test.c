@@ -36,17 +36,23 @@ static struct paramd_definition *definition(void)
     return &whole;
 }
 
-static struct paramd_model *open_and_join(const struct live *live, bool no_thread,
-                                          struct paramd_client **ret_client)
+static struct paramd_model *open_and_join_with(const struct paramd_options *options,
+                                               struct paramd_client **ret_client)
 {
     static const float bias[10] = {1, 2, 3};
     struct paramd_values values[2] = {{0}, {.weights = bias}};
-    struct paramd_options options = {.address = live_address(live), .no_thread = no_thread};
     struct paramd_model *model = NULL;
-    ck_assert_int_eq(paramd_open(&options, ret_client), PARAMD_OK);
+    ck_assert_int_eq(paramd_open(options, ret_client), PARAMD_OK);
     int status = paramd_join(*ret_client, definition(), values, PATIENCE_MS, &model);
     ck_assert_msg(status == PARAMD_OK, "join: %s", paramd_error());
     return model;
+}
+
+static struct paramd_model *open_and_join(const struct live *live, bool no_thread,
+                                          struct paramd_client **ret_client)
+{
+    struct paramd_options options = {.address = live_address(live), .no_thread = no_thread};
+    return open_and_join_with(&options, ret_client);
 }
 
 static float *ones(void)
@@ -362,6 +368,46 @@ START_TEST(a_done_function_may_start_the_next_call)
 }
 END_TEST
 
+static void add_lost(struct paramd_model *model, uint64_t blocks, void *arg)
+{
+    struct paramd_counters counters;
+    paramd_model_counters(model, &counters);
+    uint64_t sum = atomic_fetch_add((atomic_ullong *)arg, blocks) + blocks;
+    ck_assert_uint_eq(counters.lost, sum);
+}
+
+START_TEST(a_function_is_told_what_a_restarted_daemon_has_lost)
+{
+    struct live *live = live_start(2, false);
+    atomic_ullong lost = 0;
+    struct paramd_options options = {
+        .address = live_address(live), .no_thread = _i == 1, .lost = add_lost, .lost_arg = &lost};
+    struct paramd_client *client;
+    struct paramd_model *model = open_and_join_with(&options, &client);
+    float *gradient = ones();
+    struct paramd_io entry = {.gradient = gradient, .values = gradient};
+    for (unsigned round = 1; round <= 2; round++) {
+        for (unsigned i = 0; i < 5; i++) {
+            ck_assert_int_eq(paramd_push_wait(model, &entry, 1, NULL, PATIENCE_MS, NULL),
+                             PARAMD_OK);
+        }
+        fake_server_lose(live_lock(live), round == 1 ? 2 : 9);
+        live_unlock(live);
+        live_break(live);
+        uint64_t expected = round == 1 ? 5 * 3 : 5 * 3 + 5 * 1;
+        for (unsigned i = 0; i < 1000 && atomic_load(&lost) < expected; i++) {
+            ck_assert_int_eq(paramd_pull_wait(model, &entry, 1, NULL, PATIENCE_MS, NULL),
+                             PARAMD_OK);
+        }
+        ck_assert_uint_eq(atomic_load(&lost), expected);
+    }
+    paramd_model_close(model);
+    paramd_close(client);
+    live_stop(live);
+    free(gradient);
+}
+END_TEST
+
 START_TEST(a_deadline_ends_the_wait_and_the_blocking_forms_free_the_buffers)
 {
     struct live *live = live_start(1, true);
@@ -558,6 +604,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(tests, figures_of_all_pages_are_put_together, 0, 2);
     tcase_add_loop_test(tests, many_threads_share_a_handle_while_connections_break, 0, 2);
     tcase_add_loop_test(tests, a_done_function_may_start_the_next_call, 0, 2);
+    tcase_add_loop_test(tests, a_function_is_told_what_a_restarted_daemon_has_lost, 0, 2);
     tcase_add_loop_test(tests, a_deadline_ends_the_wait_and_the_blocking_forms_free_the_buffers, 0,
                         2);
     tcase_add_loop_test(tests, without_a_daemon_calls_end_with_their_deadline_and_say_why, 0, 2);
