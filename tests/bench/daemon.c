@@ -1,75 +1,30 @@
 /* Starting and stopping paramd for daemon.h. */
 #include <err.h>
-#include <errno.h>
 #include <linux/limits.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
-#include <sys/inotify.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/bench/base.h"
 #include "tests/bench/daemon.h"
+#include "tests/bench/scratch.h"
 
-enum { DAEMONS_MAX = 8, FOLDER_BYTES = 64, PATH_BYTES = 128, LOOK_AGAIN_MS = 100 };
+enum { ADDRESS_BYTES = 128, PATH_BYTES = PD_SCRATCH_PATH_BYTES + 16 };
 
 struct pd_daemon {
-    pid_t pid;
-    char folder[FOLDER_BYTES];
+    struct pd_scratch *scratch;
     char address_file[PATH_BYTES];
-    char unix_path[PATH_BYTES];
-    char tcp[PATH_BYTES];
-    char unix_address[PATH_BYTES];
+    char tcp[ADDRESS_BYTES];
+    char unix_address[PATH_BYTES]; /* unix:PATH */
 };
 
-/* What an interrupted run leaves to the signal's handler; NULL in between. */
-static const struct pd_daemon *running[DAEMONS_MAX];
-
-static void remove_folder(const struct pd_daemon *daemon)
+static const char *unix_path(const struct pd_daemon *daemon)
 {
-    (void)unlink(daemon->address_file);
-    (void)unlink(daemon->unix_path);
-    (void)rmdir(daemon->folder);
-}
-
-/* Workers end by themselves (pd_peer_fork); files do not, and the daemon might still make some. */
-static void on_end(int signal)
-{
-    for (size_t i = 0; i < DAEMONS_MAX; i++) {
-        if (running[i] != NULL) {
-            (void)kill(running[i]->pid, SIGKILL);
-            (void)waitpid(running[i]->pid, NULL, 0);
-            remove_folder(running[i]);
-        }
-    }
-    _exit(128 + signal);
-}
-
-static void catch_signals(void)
-{
-    static const int signals[] = {SIGINT, SIGTERM, SIGHUP};
-    const struct sigaction action = {.sa_handler = on_end};
-    for (size_t i = 0; i < sizeof signals / sizeof signals[0]; i++) {
-        if (sigaction(signals[i], &action, NULL) != 0) {
-            err(1, "sigaction");
-        }
-    }
-}
-
-/* Puts now in place of before. */
-static void replace_running(const struct pd_daemon *before, const struct pd_daemon *now)
-{
-    for (size_t i = 0; i < DAEMONS_MAX; i++) {
-        if (running[i] == before) {
-            running[i] = now;
-            return;
-        }
-    }
-    errx(1, "not made for so many daemons");
+    return daemon->unix_address + sizeof "unix:" - 1;
 }
 
 /* What is 0 in the task is left to the daemon. */
@@ -83,7 +38,7 @@ static void run(const struct pd_daemon *daemon, const struct pd_daemon_task *tas
                                  "--listen",
                                  "127.0.0.1:0",
                                  "--unix",
-                                 daemon->unix_path,
+                                 unix_path(daemon),
                                  "--address-file",
                                  daemon->address_file,
                                  "--log-level",
@@ -105,24 +60,13 @@ static void run(const struct pd_daemon *daemon, const struct pd_daemon_task *tas
         arguments[count++] = "--busy-poll-us";
         arguments[count++] = us;
     }
+    if (task->data_dir != NULL) {
+        arguments[count++] = "--data-dir";
+        arguments[count++] = task->data_dir;
+    }
     (void)execv(path, (char *const *)(uintptr_t)arguments);
     warn("%s", path);
     _exit(1);
-}
-
-/* Sleeps until something in the folder changes; looks for the process's end in between. */
-static void wait_for_file(const struct pd_daemon *daemon, int watch)
-{
-    char events[1024];
-    struct pollfd wanted = {.fd = watch, .events = POLLIN};
-    while (access(daemon->address_file, R_OK) != 0) {
-        if (waitpid(daemon->pid, NULL, WNOHANG) != 0) {
-            errx(1, "paramd does not start");
-        }
-        if (poll(&wanted, 1, LOOK_AGAIN_MS) > 0 && read(watch, events, sizeof events) < 0) {
-            err(1, "inotify");
-        }
-    }
 }
 
 static void read_address(struct pd_daemon *daemon)
@@ -140,29 +84,18 @@ struct pd_daemon *pd_daemon_start(const struct pd_daemon_task *task)
     if (daemon == NULL) {
         err(1, "daemon");
     }
-    const char *parent = getenv("TMPDIR");
-    parent = parent != NULL && parent[0] != '\0' ? parent : "/tmp";
-    if (snprintf(daemon->folder, FOLDER_BYTES, "%s/paramd-bench-XXXXXX", parent) >= FOLDER_BYTES) {
+    daemon->scratch = pd_scratch_create(NULL);
+    const char *folder = daemon->scratch->path;
+    (void)snprintf(daemon->address_file, PATH_BYTES, "%s/address", folder);
+    int bytes = snprintf(daemon->unix_address, PATH_BYTES, "unix:%s/socket", folder);
+    if (bytes >= (int)(sizeof "unix:" + sizeof((struct sockaddr_un *)NULL)->sun_path)) {
         errx(1, "the path of TMPDIR is too long for a Unix socket in it");
     }
-    if (mkdtemp(daemon->folder) == NULL) {
-        err(1, "%s", daemon->folder);
-    }
-    (void)snprintf(daemon->address_file, PATH_BYTES, "%s/address", daemon->folder);
-    (void)snprintf(daemon->unix_path, PATH_BYTES, "%s/socket", daemon->folder);
-    (void)snprintf(daemon->unix_address, PATH_BYTES, "unix:%s/socket", daemon->folder);
-    int watch = inotify_init1(IN_CLOEXEC);
-    if (watch < 0 || inotify_add_watch(watch, daemon->folder, IN_CREATE | IN_MOVED_TO) < 0) {
-        err(1, "inotify");
-    }
-    daemon->pid = pd_peer_fork();
-    if (daemon->pid == 0) {
+    daemon->scratch->user = pd_peer_fork();
+    if (daemon->scratch->user == 0) {
         run(daemon, task);
     }
-    replace_running(NULL, daemon);
-    catch_signals();
-    wait_for_file(daemon, watch);
-    (void)close(watch);
+    pd_scratch_wait(daemon->scratch, daemon->address_file);
     read_address(daemon);
     return daemon;
 }
@@ -174,18 +107,28 @@ const char *pd_daemon_address(const struct pd_daemon *daemon, enum pd_transport 
 
 pid_t pd_daemon_pid(const struct pd_daemon *daemon)
 {
-    return daemon->pid;
+    return daemon->scratch->user;
+}
+
+static int end(struct pd_daemon *daemon, int signal)
+{
+    int status = 0;
+    (void)kill(daemon->scratch->user, signal);
+    (void)waitpid(daemon->scratch->user, &status, 0);
+    pd_scratch_destroy(daemon->scratch);
+    free(daemon);
+    return status;
 }
 
 void pd_daemon_stop(struct pd_daemon *daemon)
 {
-    int status = 0;
-    (void)kill(daemon->pid, SIGTERM);
-    (void)waitpid(daemon->pid, &status, 0);
+    int status = end(daemon, SIGTERM);
     if (status != 0) {
         warnx("paramd ended with status %#x", (unsigned)status);
     }
-    replace_running(daemon, NULL);
-    remove_folder(daemon);
-    free(daemon);
+}
+
+void pd_daemon_kill(struct pd_daemon *daemon)
+{
+    (void)end(daemon, SIGKILL);
 }
