@@ -181,9 +181,11 @@ static enum paramd_status inspect(struct pd_wal_reader *reader, size_t at)
         return fail(reader, PARAMD_CORRUPT, found->file, bytes, "the file has not its size");
     }
     reader->_segment_bytes = bytes;
-    const uint8_t *page = view(reader, at, 0, PD_WAL_PAGE_BYTES);
-    if (page == NULL) {
-        return reader->_status;
+    uint8_t page[PD_WAL_PAGE_BYTES] = {0};
+    size_t got; /* all of it: the size is known */
+    result = reader->_disk->read(reader->_disk->context, reader->_file, 0, page, sizeof page, &got);
+    if (result.status != PARAMD_OK) {
+        return fail(reader, result.status, found->file, 0, result.text);
     }
     found->header = pd_wal_segment_read(page, &found->segment);
     if (found->header == PARAMD_VERSION) {
@@ -520,6 +522,18 @@ enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
         }
     }
     return reader->_status;
+}
+
+uint64_t pd_wal_reader_done_bytes(const struct pd_wal_reader *reader)
+{
+    return reader->_status == PARAMD_NOT_FOUND
+               ? pd_wal_reader_total_bytes(reader)
+               : reader->_segment * reader->_segment_bytes + reader->_offset;
+}
+
+uint64_t pd_wal_reader_total_bytes(const struct pd_wal_reader *reader)
+{
+    return reader->_found_count * reader->_segment_bytes;
 }
 
 /* --- sealing --- */

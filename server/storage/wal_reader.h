@@ -81,6 +81,10 @@ enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
                                       struct pd_wal_record *ret_record)
     __attribute__((warn_unused_result));
 
+/* How far it has come, and of how much: bytes of the log's files, whatever is in them. */
+uint64_t pd_wal_reader_done_bytes(const struct pd_wal_reader *reader);
+uint64_t pd_wal_reader_total_bytes(const struct pd_wal_reader *reader);
+
 /* At the end: makes sure that the same records are found from now on whatever happens. The last
  * batch may be in the page cache only, and look written where its sync had failed: it is written
  * once more, and the end record behind it. Whoever acts on what was read seals before. */
