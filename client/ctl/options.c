@@ -212,7 +212,7 @@ static enum pd_ctl_exit check_command(const struct pd_ctl *ctl)
         {ctl->optimizer != NULL, "--optimizer", "import"},
         {ctl->hyper_count > 0, "--set", "import"},
         {ctl->ack_level_given, "--ack-level", "import"},
-        {ctl->progress, "--progress", "export and import"},
+        {ctl->progress, "--progress", "export, import and verify"},
     };
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (own[i].given && strstr(own[i].commands, command->name) == NULL) {

@@ -20,9 +20,8 @@ static inline enum paramd_status pd_storage_fail(struct pd_storage_error *ret_er
                                                  enum paramd_status status, const char *file,
                                                  uint64_t offset, const char *text)
 {
+    *ret_error = (struct pd_storage_error){.offset = offset, .text = text};
     (void)snprintf(ret_error->file, sizeof ret_error->file, "%s", file);
-    ret_error->offset = offset;
-    ret_error->text = text;
     return status;
 }
 

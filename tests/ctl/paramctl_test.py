@@ -218,7 +218,7 @@ class Refusing(Paramctl):
                 ("status", "--yes"): "--yes is for delete",
                 ("status", "--count", "2"): "--count is for ping",
                 ("import", "x", "--force"): "--force is for export",
-                ("status", "--progress"): "--progress is for export and import",
+                ("status", "--progress"): "--progress is for export, import and verify",
                 ("export", "demo"): "export takes MODEL DIR",
                 ("export", "demo", "x", "--file-size", "5T"): '--file-size "5T" is not allowed',
                 ("export", "demo", "x", "--file-size", "0"): '--file-size "0" is not allowed',

@@ -9,7 +9,7 @@ import sys
 import tempfile
 import unittest
 
-PARAMD, PARAMCTL, WORKER, PUSHER = sys.argv[1:5]
+PARAMD, PARAMCTL, WORKER, PUSHER, DATA_DIR = sys.argv[1:6]
 LINE_COLUMNS_MAX = 80
 
 

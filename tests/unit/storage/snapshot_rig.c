@@ -24,8 +24,10 @@ struct pd_snapshot_rig *pd_snapshot_rig_create(uint64_t seed)
 {
     struct pd_snapshot_rig *rig = calloc(1, sizeof *rig);
     ck_assert_ptr_nonnull(rig);
-    for (size_t i = 0; i < sizeof pattern; i++) {
-        pattern[i] = (uint8_t)(i * 31 >> 1);
+    if (pattern[sizeof pattern - 1] == 0) {
+        for (size_t i = 0; i < sizeof pattern; i++) {
+            pattern[i] = (uint8_t)(i * 31 >> 1 | 1);
+        }
     }
     rig->sim = pd_sim_disk_create(seed);
     rig->disk = pd_sim_disk_of(rig->sim);
