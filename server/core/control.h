@@ -24,6 +24,8 @@ struct pd_control_options {
     uint64_t
         start_us; /* microseconds since 1970 at start: model numbers and generations begin there */
     bool records; /* a log is kept: models may ask for the ack level `logged` */
+    uint64_t epoch; /* with a log: the number of this start, above that of any before; 0: the one
+                       behind that of the log which was replayed */
     const char *version;
 };
 
@@ -71,13 +73,18 @@ void pd_control_step(struct pd_control *control, struct pd_message *message, uin
  * to refuse for the lack of it: bytes of headers and payloads. */
 size_t pd_control_record_bytes(const struct pd_control *control, const struct pd_message *message);
 
-/* ---- recovery: replay of the whole log, then recovered, then the first step ---- */
+/* ---- recovery: replay of one whole log, then recovered, then the first step ---- */
 
-/* One record of the log, in order. PARAMD_CORRUPT and a sentence if it does not fit what came
- * before, or PARAMD_NO_MEMORY; the control is then of no use. */
+/* One record of the log, in order, by a control that has done nothing yet. A log stands by itself:
+ * it begins with a start and the state that this start found. PARAMD_INVALID and a sentence if the
+ * record does not fit what came before, or PARAMD_NO_MEMORY; the control is then of no use. */
 enum paramd_status pd_control_replay(struct pd_control *control, const struct pd_logged *logged,
                                      char error[PD_ERROR_TEXT_BYTES])
     __attribute__((warn_unused_result));
+
+/* Whether the state was replayed whole (STATE_END was seen). Of a log that ends before it nobody
+ * was told anything: the log of the epoch before is the one to go by. */
+bool pd_control_state_complete(const struct pd_control *control);
 
 /* The definition of a model that exists, for a shard that replays its own log: it lives until all
  * shards took DROP_MODEL. NULL: what a log says of this number is to be passed over. Any thread may
@@ -85,14 +92,15 @@ enum paramd_status pd_control_replay(struct pd_control *control, const struct pd
 const struct pd_definition *pd_control_definition(const struct pd_control *control, uint64_t model);
 
 /* With options.records, once at every start, when the shards have replayed their logs: a new epoch
- * begins. The effects tell the shards what exists; what of it they have already they keep. clean:
- * all logs ended with a drain, so that nothing that anybody has seen was lost, and generations
- * stay. PARAMD_NO_MEMORY, or PARAMD_RESOURCE_EXHAUSTED if the log has no room. */
+ * begins. The records are the beginning of a new log: all that is known, each definition in one.
+ * The messages tell the shards what exists; what of it they have already they keep. clean: all logs
+ * ended with a drain, so that nothing that anybody has seen was lost, and generations stay.
+ * PARAMD_NO_MEMORY, or PARAMD_RESOURCE_EXHAUSTED if the log has no room. */
 enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, uint64_t now_us,
                                         struct pd_control_effects *effects)
     __attribute__((warn_unused_result));
 
-/* Of the last start in the log; 0: none. */
+/* Of the last start, replayed or begun; 0: none. */
 uint64_t pd_control_epoch(const struct pd_control *control);
 
 #endif

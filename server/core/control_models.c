@@ -55,14 +55,15 @@ static enum paramd_status read_group(const struct pd_group_def *group,
 }
 
 Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
-                                        const struct pd_control_model *model, bool changed_only,
-                                        size_t *ret_count)
+                                        const struct pd_control_model *model,
+                                        enum pd_hypers_of which, size_t *ret_count)
 {
     size_t groups = model->definition->group_count;
     Paramd__GroupHypers **list = pd_arena_take(&control->arena, groups * sizeof *list);
     size_t count = 0;
     for (size_t i = 0; i < groups && list != NULL; i++) {
-        if (changed_only && model->groups[i].set == 0) {
+        const struct pd_control_group *known = &model->groups[i];
+        if (which == PD_HYPERS_CHANGED && known->set == 0) {
             continue;
         }
         const struct pd_group_def *def = &model->definition->groups[i];
@@ -71,7 +72,7 @@ Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
             return NULL;
         }
         pd_group_hypers_fill(group, def->name, pd_optimizer_find(def->optimizer),
-                             &model->groups[i].hyper);
+                             which == PD_HYPERS_CREATED ? &known->created : &known->hyper);
         list[count++] = &group->message;
     }
     *ret_count = count;
@@ -92,7 +93,7 @@ static void answer_created(struct pd_control *control, const struct pd_control_m
     message.initialiser = initialiser;
     message.attempt = model->attempt;
     message.created = created;
-    message.groups = pd_control_hypers(control, model, true, &message.n_groups);
+    message.groups = pd_control_hypers(control, model, PD_HYPERS_CHANGED, &message.n_groups);
     if (message.groups == NULL || pd_frame_head_bytes(&message.base) == 0) {
         pd_control_error(effects, conn, request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no room for the answer: ask again later");
@@ -424,19 +425,6 @@ static bool drop(struct pd_control *control, struct pd_control_model *model,
     return true;
 }
 
-/* The record that makes the model exist; the definition is still in the request. */
-static bool log_created(struct pd_control *control, const struct pd_control_model *model,
-                        const struct pd_message *request, struct pd_control_effects *effects)
-{
-    Paramd__RecordDecided decided = pd_control_decided(control, model->number, &model->initialiser);
-    decided.name = model->definition->name;
-    decided.generation = model->generation;
-    decided.attempt = model->attempt;
-    decided.groups = pd_control_hypers(control, model, false, &decided.n_groups);
-    return decided.groups != NULL && pd_control_log(control, PD_RECORD_MODEL_CREATED, &decided.base,
-                                                    request->bytes, request->byte_count, effects);
-}
-
 void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
                         struct pd_control_effects *effects)
 {
@@ -447,7 +435,8 @@ void pd_control_created(struct pd_control *control, struct pd_control_ask *ask,
         return;
     }
     bool made = ask->status == PARAMD_OK;
-    if (!made || !log_created(control, model, ask->request, effects)) {
+    if (!made || !pd_control_log_created(control, model, ask->request->bytes,
+                                         ask->request->byte_count, effects)) {
         model->state = PD_MODEL_FAILED;
         pd_control_error(effects, ask->conn, ask->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          made ? "the log has no room for the %llu bytes of model %.100s"
@@ -594,11 +583,11 @@ static struct pd_control_model *set_target(struct pd_control *control,
 }
 
 void pd_control_group_set(struct pd_control_model *model, size_t place,
-                          const struct pd_hyper *hyper, uint64_t clock)
+                          const struct pd_hyper *hyper, uint64_t number, uint64_t clock)
 {
     struct pd_control_group *group = &model->groups[place];
     group->hyper = *hyper;
-    group->set = ++model->sets;
+    group->set = model->sets = number;
     if (clock != 0) {
         group->clock = clock;
     }
@@ -606,22 +595,16 @@ void pd_control_group_set(struct pd_control_model *model, size_t place,
 
 /* Tells the shards, with a record if it is not a repeated one; false without memory or room in the
  * log. */
-static bool ask_set(struct pd_control *control, const struct pd_group_def *def,
+static bool ask_set(struct pd_control *control, const struct pd_control_model *model,
                     const struct pd_message *like, uint64_t clock, bool repeated,
                     const struct pd_control_request *request, struct pd_control_effects *effects)
 {
     if (repeated) {
         return pd_control_ask_all(control, like, request, effects) != NULL;
     }
-    struct pd_group_hypers hypers;
-    Paramd__GroupHypers *group = &hypers.message;
-    pd_group_hypers_fill(&hypers, def->name, pd_optimizer_find(def->optimizer), like->hypers);
-    Paramd__RecordDecided decided = pd_control_decided(control, like->model, NULL);
-    decided.set = like->set;
-    decided.clock = clock;
-    decided.groups = &group;
-    decided.n_groups = 1;
-    return pd_control_decide(control, PD_RECORD_SET, &decided, like, request, effects) != NULL;
+    struct pd_control_set set;
+    pd_control_set_fill(&set, control, model, like->group, like->hypers, like->set, clock);
+    return pd_control_decide(control, PD_RECORD_SET, &set.decided, like, request, effects) != NULL;
 }
 
 void pd_control_set(struct pd_control *control, const struct pd_control_request *request,
@@ -654,13 +637,13 @@ void pd_control_set(struct pd_control *control, const struct pd_control_request 
                               .set = repeated ? group->set : model->sets + 1,
                               .hypers = &hyper,
                               .hyper_count = 1};
-    if (!ask_set(control, def, &like, set->clock, repeated, request, effects)) {
+    if (!ask_set(control, model, &like, set->clock, repeated, request, effects)) {
         pd_control_error(effects, request->conn, request->request_id, PARAMD_RESOURCE_EXHAUSTED,
                          "no memory, or no room in the log, for this request: send it again later");
         return;
     }
     if (!repeated) {
-        pd_control_group_set(model, place, &hyper, set->clock);
+        pd_control_group_set(model, place, &hyper, like.set, set->clock);
     }
     pd_control_note(effects, PD_NOTE_INFO, "model %s: hyper-parameters of group %s changed",
                     model->definition->name, def->name);

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/base/assert.h"
 #include "server/core/control_state.h"
 
 /* Numbers that one start of the daemon may give out. Those of models that could not be made are in
@@ -91,6 +92,34 @@ size_t pd_control_record_bytes(const struct pd_control *control, const struct pd
     return DECISION_BYTES + groups * PD_RECORD_GROUP_BYTES + ask->request->byte_count;
 }
 
+bool pd_control_log_created(struct pd_control *control, const struct pd_control_model *model,
+                            const uint8_t *definition, size_t count,
+                            struct pd_control_effects *effects)
+{
+    Paramd__RecordDecided decided = pd_control_decided(control, model->number, &model->initialiser);
+    decided.name = model->definition->name;
+    decided.generation = model->generation;
+    decided.attempt = model->attempt;
+    decided.opening = model->openings;
+    decided.groups = pd_control_hypers(control, model, PD_HYPERS_CREATED, &decided.n_groups);
+    return decided.groups != NULL && pd_control_log(control, PD_RECORD_MODEL_CREATED, &decided.base,
+                                                    definition, count, effects);
+}
+
+void pd_control_set_fill(struct pd_control_set *set, const struct pd_control *control,
+                         const struct pd_control_model *model, size_t place,
+                         const struct pd_hyper *hyper, uint64_t number, uint64_t clock)
+{
+    const struct pd_group_def *def = &model->definition->groups[place];
+    pd_group_hypers_fill(&set->hypers, def->name, pd_optimizer_find(def->optimizer), hyper);
+    set->group = &set->hypers.message;
+    set->decided = pd_control_decided(control, model->number, NULL);
+    set->decided.set = number;
+    set->decided.clock = clock;
+    set->decided.groups = &set->group;
+    set->decided.n_groups = 1;
+}
+
 /* ---- replay ---- */
 
 __attribute__((format(printf, 2, 3))) static enum paramd_status
@@ -109,38 +138,38 @@ static enum paramd_status no_memory(char error[PD_ERROR_TEXT_BYTES])
     return PARAMD_NO_MEMORY;
 }
 
-/* What a start changes, now or in replay. */
-static void begin_epoch(struct pd_control *control, const Paramd__RecordStart *start)
-{
-    control->epoch = start->epoch;
-    control->generation = start->generation;
-    control->first_number = start->first_number;
-    control->next_number = start->first_number;
-    struct pd_control_model *model = start->clean ? NULL : control->numbers;
-    for (; model != NULL; model = model->by_number.next) {
-        model->generation = start->generation;
-    }
-}
-
-static uint64_t least_number(const struct pd_control *control)
-{
-    return control->epoch > 0 ? control->first_number + NUMBERS_OF_START : 1;
-}
-
 static enum paramd_status replay_start(struct pd_control *control, const Paramd__RecordStart *start,
                                        char error[PD_ERROR_TEXT_BYTES])
 {
-    if (start->epoch != control->epoch + 1 || start->shards == 0 || start->shards > PD_SHARDS_MAX ||
-        start->generation <= control->generation || start->first_number < least_number(control) ||
+    if (control->epoch != 0 || start->epoch == 0 || start->shards == 0 ||
+        start->shards > PD_SHARDS_MAX || start->generation == 0 || start->first_number == 0 ||
         start->first_number > NUMBER_MAX) {
         return refuse(error,
-                      "start %llu with %u shards, generation %llu and numbers from %llu does not "
-                      "follow start %llu",
+                      "start %llu with %u shards, generation %llu and numbers from %llu, where "
+                      "start %llu was",
                       (unsigned long long)start->epoch, start->shards,
                       (unsigned long long)start->generation,
                       (unsigned long long)start->first_number, (unsigned long long)control->epoch);
     }
-    begin_epoch(control, start);
+    control->epoch = start->epoch;
+    control->generation = start->generation;
+    control->first_number = start->first_number;
+    return PARAMD_OK;
+}
+
+static enum paramd_status replay_state_end(struct pd_control *control,
+                                           const Paramd__RecordStateEnd *end,
+                                           char error[PD_ERROR_TEXT_BYTES])
+{
+    if (control->state_complete || end->models != control->model_count ||
+        end->sessions != control->session_count) {
+        return refuse(
+            error, "the state at start %llu has %u models and %u sessions, not %llu, %llu",
+            (unsigned long long)control->epoch, control->model_count, control->session_count,
+            (unsigned long long)end->models, (unsigned long long)end->sessions);
+    }
+    control->state_complete = true;
+    control->next_number = control->first_number;
     return PARAMD_OK;
 }
 
@@ -166,6 +195,7 @@ static enum paramd_status fill_model(struct pd_control_model *model,
     model->number = decided->model;
     model->generation = decided->generation;
     model->attempt = decided->attempt;
+    model->openings = decided->opening;
     model->state = PD_MODEL_INITIALISING;
     model->initialiser.nonce = decided->nonce;
     memcpy(model->initialiser.bits, decided->session.data, PD_SESSION_BYTES);
@@ -185,16 +215,25 @@ static enum paramd_status fill_model(struct pd_control_model *model,
     return model->bytes != UINT64_MAX ? PARAMD_OK : refuse(error, "a model beyond counting");
 }
 
+/* Models that starts before made are the state; this start's have its generation and numbers. */
+static bool number_fits(const struct pd_control *control, const Paramd__RecordDecided *decided)
+{
+    if (!control->state_complete) {
+        return decided->model < control->first_number &&
+               decided->generation <= control->generation && decided->generation > 0;
+    }
+    return decided->model - control->first_number < NUMBERS_OF_START &&
+           decided->generation == control->generation && decided->opening == 0;
+}
+
 static enum paramd_status replay_created(struct pd_control *control,
                                          const Paramd__RecordDecided *decided,
                                          const struct pd_logged *logged,
                                          char error[PD_ERROR_TEXT_BYTES])
 {
     /* In order: every shard takes one CREATE_MODEL before the next. */
-    if (decided->model < control->next_number ||
-        decided->model - control->first_number >= NUMBERS_OF_START ||
-        decided->generation != control->generation || decided->attempt == 0 ||
-        decided->session.len != PD_SESSION_BYTES ||
+    if (decided->model < control->next_number || !number_fits(control, decided) ||
+        decided->attempt == 0 || decided->session.len != PD_SESSION_BYTES ||
         pd_control_find(control, decided->name) != NULL) {
         return refuse(error, "model %.100s, number %llu, is there already or was not made then",
                       decided->name, (unsigned long long)decided->model);
@@ -217,8 +256,9 @@ static enum paramd_status replay_created(struct pd_control *control,
     return PARAMD_OK;
 }
 
+/* The state has the last SET of each group only. */
 static enum paramd_status replay_set(struct pd_control_model *model,
-                                     const Paramd__RecordDecided *decided,
+                                     const Paramd__RecordDecided *decided, bool state_complete,
                                      char error[PD_ERROR_TEXT_BYTES])
 {
     const struct pd_definition *definition = model->definition;
@@ -237,13 +277,13 @@ static enum paramd_status replay_set(struct pd_control_model *model,
     if (status != PARAMD_OK) {
         return status;
     }
-    if (decided->set != model->sets + 1 ||
-        (decided->clock != 0 && decided->clock <= group->clock) ||
+    bool follows = state_complete ? decided->set == model->sets + 1 : decided->set > model->sets;
+    if (!follows || (decided->clock != 0 && decided->clock <= group->clock) ||
         pd_optimizer_moments(optimizer, &hyper) != pd_optimizer_moments(optimizer, &group->hyper)) {
         return refuse(error, "SET %llu of model %.100s does not follow what it had",
                       (unsigned long long)decided->set, definition->name);
     }
-    pd_control_group_set(model, place, &hyper, decided->clock);
+    pd_control_group_set(model, place, &hyper, decided->set, decided->clock);
     return PARAMD_OK;
 }
 
@@ -252,10 +292,15 @@ static enum paramd_status replay_opened(struct pd_control *control, struct pd_co
                                         char error[PD_ERROR_TEXT_BYTES])
 {
     struct pd_control_session *session = pd_control_session_find(control, model->number, key->bits);
-    if (session != NULL ? opening != session->opening : opening <= model->openings) {
+    /* Those of the state were opened before. */
+    bool follows = session != NULL           ? opening == session->opening
+                   : control->state_complete ? opening > model->openings
+                                             : opening > 0 && opening <= model->openings;
+    if (!follows) {
         return refuse(error, "opening %llu of a session of model %.100s does not follow",
                       (unsigned long long)opening, model->definition->name);
     }
+    uint64_t openings = larger(model->openings, opening);
     if (session == NULL) {
         session = pd_control_session_add(control, model, key);
     }
@@ -264,7 +309,7 @@ static enum paramd_status replay_opened(struct pd_control *control, struct pd_co
     }
     session->nonce = key->nonce;
     session->opening = opening;
-    model->openings = larger(model->openings, opening);
+    model->openings = openings;
     return PARAMD_OK;
 }
 
@@ -308,10 +353,16 @@ static enum paramd_status replay_decided(struct pd_control *control, unsigned ki
 {
     struct pd_control_model *model = pd_control_find_number(control, decided->model);
     struct pd_session_key key = {.nonce = decided->nonce};
+    bool undoes =
+        kind == PD_RECORD_ATTEMPT || kind == PD_RECORD_ENDED || kind == PD_RECORD_MODEL_DELETED;
     bool needs_key =
         kind == PD_RECORD_ATTEMPT || kind == PD_RECORD_OPENED || kind == PD_RECORD_ENDED;
     if (model == NULL || decided->session.len != (needs_key ? PD_SESSION_BYTES : 0)) {
         return refuse(error, "a %s of model %llu, which is not there, or whose session is wrong",
+                      pd_record_name(kind), (unsigned long long)decided->model);
+    }
+    if (undoes && !control->state_complete) {
+        return refuse(error, "a %s of model %llu in the state that a start found",
                       pd_record_name(kind), (unsigned long long)decided->model);
     }
     if (needs_key) {
@@ -323,7 +374,7 @@ static enum paramd_status replay_decided(struct pd_control *control, unsigned ki
     case PD_RECORD_MODEL_READY:
         return replay_attempt(model, decided, true, &key, error);
     case PD_RECORD_SET:
-        return replay_set(model, decided, error);
+        return replay_set(model, decided, control->state_complete, error);
     case PD_RECORD_OPENED:
         return replay_opened(control, model, &key, decided->opening, error);
     case PD_RECORD_ENDED:
@@ -357,6 +408,9 @@ enum paramd_status pd_control_replay(struct pd_control *control, const struct pd
     if (control->epoch == 0) {
         return refuse(error, "the log does not begin with a start");
     }
+    if (logged->kind == PD_RECORD_STATE_END) {
+        return replay_state_end(control, (const Paramd__RecordStateEnd *)header, error);
+    }
     return logged->kind == PD_RECORD_MODEL_CREATED
                ? replay_created(control, decided, logged, error)
                : replay_decided(control, logged->kind, decided, error);
@@ -369,6 +423,11 @@ const struct pd_definition *pd_control_definition(const struct pd_control *contr
     struct pd_control_model *found = NULL;
     HASH_FIND(by_number, control->numbers, &model, sizeof model, found);
     return found != NULL && found->state != PD_MODEL_DELETED ? found->definition : NULL;
+}
+
+bool pd_control_state_complete(const struct pd_control *control)
+{
+    return control->state_complete;
 }
 
 uint64_t pd_control_epoch(const struct pd_control *control)
@@ -433,28 +492,116 @@ static bool restore_sessions(struct pd_control *control, struct pd_control_effec
     return told;
 }
 
+/* The group whose last SET came next after this one; NULL: none did. */
+static const struct pd_control_group *next_set(const struct pd_control_model *model, uint64_t after)
+{
+    const struct pd_control_group *next = NULL;
+    for (size_t i = 0; i < model->definition->group_count; i++) {
+        const struct pd_control_group *group = &model->groups[i];
+        if (group->set > after && (next == NULL || group->set < next->set)) {
+            next = group;
+        }
+    }
+    return next;
+}
+
+/* What the new log has to say of a model. */
+static enum paramd_status log_model(struct pd_control *control,
+                                    const struct pd_control_model *model,
+                                    struct pd_control_effects *effects)
+{
+    uint8_t *definition;
+    size_t count;
+    pd_arena_reset(&control->arena);
+    if (pd_definition_encode(model->definition, &definition, &count) != PARAMD_OK) {
+        return PARAMD_NO_MEMORY;
+    }
+    bool logged = pd_control_log_created(control, model, definition, count, effects);
+    free(definition);
+    const struct pd_control_group *group = NULL;
+    while (logged && (group = next_set(model, group != NULL ? group->set : 0)) != NULL) {
+        struct pd_control_set set;
+        pd_control_set_fill(&set, control, model, (size_t)(group - model->groups), &group->hyper,
+                            group->set, group->clock);
+        logged = pd_control_log(control, PD_RECORD_SET, &set.decided.base, NULL, 0, effects);
+    }
+    if (logged && model->state == PD_MODEL_READY) {
+        Paramd__RecordDecided ready = pd_control_decided(control, model->number, NULL);
+        ready.attempt = model->attempt;
+        logged = pd_control_log(control, PD_RECORD_MODEL_READY, &ready.base, NULL, 0, effects);
+    }
+    return logged ? PARAMD_OK : PARAMD_RESOURCE_EXHAUSTED;
+}
+
+/* What the new log begins with, behind START. */
+static enum paramd_status log_state(struct pd_control *control, struct pd_control_effects *effects)
+{
+    enum paramd_status status = PARAMD_OK;
+    const struct pd_control_model *model = control->numbers;
+    for (; model != NULL && status == PARAMD_OK; model = model->by_number.next) {
+        status = log_model(control, model, effects);
+    }
+    bool logged = status == PARAMD_OK;
+    const struct pd_control_session *session = control->sessions;
+    for (; session != NULL && logged; session = session->by_id.next) {
+        struct pd_session_key key = {.nonce = session->nonce};
+        memcpy(key.bits, session->id.bits, PD_SESSION_BYTES);
+        Paramd__RecordDecided opened = pd_control_decided(control, session->id.model, &key);
+        opened.opening = session->opening;
+        logged = pd_control_log(control, PD_RECORD_OPENED, &opened.base, NULL, 0, effects);
+    }
+    Paramd__RecordStateEnd end = PARAMD__RECORD_STATE_END__INIT;
+    end.time_us = control->now_us;
+    end.models = control->model_count;
+    end.sessions = control->session_count;
+    if (logged && pd_control_log(control, PD_RECORD_STATE_END, &end.base, NULL, 0, effects)) {
+        return PARAMD_OK;
+    }
+    return status != PARAMD_OK ? status : PARAMD_RESOURCE_EXHAUSTED;
+}
+
+/* What a start changes. */
+static void begin_epoch(struct pd_control *control, const Paramd__RecordStart *start)
+{
+    control->epoch = start->epoch;
+    control->generation = start->generation;
+    control->first_number = start->first_number;
+    control->next_number = start->first_number;
+    control->state_complete = true;
+    struct pd_control_model *model = start->clean ? NULL : control->numbers;
+    for (; model != NULL; model = model->by_number.next) {
+        model->generation = start->generation;
+    }
+}
+
 enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, uint64_t now_us,
                                         struct pd_control_effects *effects)
 {
+    PD_ASSERT(control->epoch == 0 || control->state_complete);
+    const struct pd_control_options *options = &control->options;
+    bool first = control->epoch == 0;
     Paramd__RecordStart start = PARAMD__RECORD_START__INIT;
     control->now_us = now_us;
     start.time_us = now_us;
-    start.start_us = control->options.start_us;
-    start.epoch = control->epoch + 1;
-    start.shards = control->options.shards;
-    start.generation = larger(control->options.start_us, control->generation + 1);
-    start.first_number = larger(control->options.start_us, least_number(control));
+    start.start_us = options->start_us;
+    start.epoch = options->epoch != 0 ? options->epoch : control->epoch + 1;
+    start.shards = options->shards;
+    start.generation = larger(options->start_us, control->generation + 1);
+    start.first_number =
+        larger(options->start_us, first ? 1 : control->first_number + NUMBERS_OF_START);
     start.clean = clean;
     if (!pd_control_log(control, PD_RECORD_START, &start.base, NULL, 0, effects)) {
         return PARAMD_RESOURCE_EXHAUSTED;
     }
     begin_epoch(control, &start);
+    enum paramd_status status = log_state(control, effects);
     struct pd_control_model *model = control->numbers;
-    for (; model != NULL; model = model->by_number.next) {
+    for (; model != NULL && status == PARAMD_OK; model = model->by_number.next) {
         model->initialiser_seen_us = now_us;
-        if (!restore(control, model, effects)) {
-            return PARAMD_NO_MEMORY;
-        }
+        status = restore(control, model, effects) ? PARAMD_OK : PARAMD_NO_MEMORY;
+    }
+    if (status != PARAMD_OK) {
+        return status;
     }
     return restore_sessions(control, effects) ? PARAMD_OK : PARAMD_NO_MEMORY;
 }

@@ -377,7 +377,7 @@ static bool fill_model(struct pd_control *control, const struct pd_control_model
     }
     model_counters(control, ask, counters);
     stated->optimizers = pd_arena_take(&control->arena, groups * sizeof *stated->optimizers);
-    stated->groups = pd_control_hypers(control, model, false, &stated->n_groups);
+    stated->groups = pd_control_hypers(control, model, PD_HYPERS_NOW, &stated->n_groups);
     if (stated->optimizers == NULL || stated->groups == NULL) {
         return false;
     }

@@ -91,8 +91,9 @@ struct pd_control {
     uint64_t memory_bytes;
     uint64_t next_number;
     uint64_t generation; /* of models that are made now: the highest there was */
-    uint64_t epoch;      /* starts in the log */
+    uint64_t epoch;      /* of the last start; 0: none */
     uint64_t first_number;
+    bool state_complete; /* what the starts before left is known */
     uint64_t next_ask;
     uint64_t started_us; /* of the first event */
     uint64_t sessions_expired;
@@ -158,6 +159,19 @@ bool pd_control_log(struct pd_control *control, enum pd_record_kind kind,
                     struct pd_control_effects *effects) __attribute__((warn_unused_result));
 /* Takes the last one back: what it says could not be begun. */
 void pd_control_unlog(const struct pd_control *control, struct pd_control_effects *effects);
+/* The record that makes a model exist, with its definition; the same. */
+bool pd_control_log_created(struct pd_control *control, const struct pd_control_model *model,
+                            const uint8_t *definition, size_t count,
+                            struct pd_control_effects *effects) __attribute__((warn_unused_result));
+/* A SET of a group, as it is in the log: its number, its clock (0: none), all hyper-parameters. */
+struct pd_control_set {
+    Paramd__RecordDecided decided;
+    struct pd_group_hypers hypers;
+    Paramd__GroupHypers *group;
+};
+void pd_control_set_fill(struct pd_control_set *set, const struct pd_control *control,
+                         const struct pd_control_model *model, size_t place,
+                         const struct pd_hyper *hyper, uint64_t number, uint64_t clock);
 /* The shards' answer to what a start told them. */
 void pd_control_restored(struct pd_control *control, const struct pd_control_ask *ask,
                          struct pd_control_effects *effects);
@@ -198,16 +212,22 @@ bool pd_control_enter(struct pd_control *control, struct pd_control_model *model
 /* Its name and its sessions are gone; its number and memory go with the last shard's. */
 void pd_control_leave(struct pd_control *control, struct pd_control_model *model);
 void pd_control_remove(struct pd_control *control, struct pd_control_model *model);
-/* The group has these hyper-parameters by one more SET, clock 0: without one. */
+/* The group has these hyper-parameters by the model's last SET, of this number; clock 0: without
+ * one. */
 void pd_control_group_set(struct pd_control_model *model, size_t place,
-                          const struct pd_hyper *hyper, uint64_t clock);
+                          const struct pd_hyper *hyper, uint64_t number, uint64_t clock);
 /* Asks all shards to make their part; false without memory. */
 bool pd_control_make(struct pd_control *control, const struct pd_control_model *model,
                      const struct pd_control_request *request, struct pd_control_effects *effects);
-/* The hyper-parameters of all groups, or of the changed ones, in the arena. NULL without memory. */
+enum pd_hypers_of {
+    PD_HYPERS_NOW,     /* of all groups */
+    PD_HYPERS_CHANGED, /* now, of the groups that were SET */
+    PD_HYPERS_CREATED  /* of all groups, as the model was created with */
+};
+/* In the arena. NULL without memory. */
 Paramd__GroupHypers **pd_control_hypers(struct pd_control *control,
-                                        const struct pd_control_model *model, bool changed_only,
-                                        size_t *ret_count);
+                                        const struct pd_control_model *model,
+                                        enum pd_hypers_of which, size_t *ret_count);
 
 /* ---- sessions (control_sessions.c) ---- */
 

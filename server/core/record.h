@@ -37,7 +37,8 @@
     X(SET,            68, record_decided) \
     X(MODEL_DELETED,  69, record_decided) \
     X(OPENED,         70, record_decided) \
-    X(ENDED,          71, record_decided)
+    X(ENDED,          71, record_decided) \
+    X(STATE_END,      72, record_state_end)
 /* clang-format on */
 
 enum pd_record_kind {

@@ -5,6 +5,7 @@
 
 #include "proto/codec.h"
 #include "proto/kinds.h"
+#include "server/core/control_state.h"
 #include "tests/support/check_main.h"
 #include "tests/unit/core/control_world.h"
 
@@ -202,12 +203,122 @@ START_TEST(what_anybody_was_told_is_known_after_a_start)
 }
 END_TEST
 
-/* The log may end behind any record, also one of several that came out of one step. */
+/* Behind which record the state ends that the last start found. */
+static unsigned state_records(const struct pd_world *world)
+{
+    unsigned records = 0;
+    while (world->log[records++]->kind != PD_RECORD_STATE_END) {
+    }
+    return records;
+}
+
+static void expect_same_model(const struct pd_control_model *model,
+                              const struct pd_control_model *other, uint64_t seed)
+{
+    enum pd_model_state state =
+        model->state == PD_MODEL_READY ? PD_MODEL_READY : PD_MODEL_INITIALISING;
+    char difference[PD_ERROR_TEXT_BYTES];
+    ck_assert_msg(other != NULL && other->state == state, "seed %lu", seed);
+    ck_assert(pd_definition_same(model->definition, other->definition, difference));
+    ck_assert(pd_definition_same(other->definition, model->definition, difference));
+    ck_assert_mem_eq(&model->initialiser, &other->initialiser, sizeof model->initialiser);
+    ck_assert_mem_eq(model->groups, other->groups, PD_WORLD_GROUPS * sizeof model->groups[0]);
+    const uint64_t words[] = {model->generation, model->attempt,  model->sets,
+                              model->openings,   model->sessions, model->bytes};
+    const uint64_t others[] = {other->generation, other->attempt,  other->sets,
+                               other->openings,   other->sessions, other->bytes};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++) {
+        ck_assert_msg(words[i] == others[i], "seed %lu, word %zu: %lu, %lu", seed, i, words[i],
+                      others[i]);
+    }
+}
+
+/* All that a log keeps of a control, but for models that are being made or freed. */
+static void expect_same_state(struct pd_control *control, struct pd_control *other, uint64_t seed)
+{
+    unsigned models = 0;
+    const struct pd_control_model *model = control->numbers;
+    for (; model != NULL; model = model->by_number.next) {
+        if (model->state == PD_MODEL_INITIALISING || model->state == PD_MODEL_RESTARTING ||
+            model->state == PD_MODEL_READY) {
+            expect_same_model(model, pd_control_find_number(other, model->number), seed);
+            models++;
+        }
+    }
+    ck_assert_uint_eq(models, other->model_count);
+    ck_assert_uint_eq(control->session_count, other->session_count);
+    const struct pd_control_session *session = control->sessions;
+    for (; session != NULL; session = session->by_id.next) {
+        const struct pd_control_session *found =
+            pd_control_session_find(other, session->id.model, session->id.bits);
+        ck_assert_ptr_nonnull(found);
+        ck_assert_uint_eq(found->nonce, session->nonce);
+        ck_assert_uint_eq(found->opening, session->opening);
+    }
+    ck_assert_uint_eq(control->epoch, other->epoch);
+    ck_assert_uint_eq(control->generation, other->generation);
+    ck_assert_uint_eq(control->first_number, other->first_number);
+    ck_assert_uint_ge(control->next_number, other->next_number);
+}
+
+/* Of a control that has lived for a while, and of one that begins with what it found. */
+START_TEST(a_log_by_itself_has_the_state_of_who_wrote_it)
+{
+    struct pd_world *world = lived((uint64_t)_i);
+    struct pd_control *control = replayed(world, world->log_count);
+    char error[PD_ERROR_TEXT_BYTES];
+    expect_same_state(world->control, control, (uint64_t)_i);
+    ck_assert_int_eq(pd_control_recovered(control, _i % 2 == 0, world->now_us, &effects),
+                     PARAMD_OK);
+    struct pd_control *next = pd_world_control(world);
+    for (struct pd_link *link = effects.records.next; link != &effects.records; link = link->next) {
+        struct pd_logged logged =
+            pd_world_logged(PD_CONTAINER(link, struct pd_control_record, link));
+        ck_assert(!pd_control_state_complete(next));
+        ck_assert_msg(pd_control_replay(next, &logged, error) == PARAMD_OK, "%s", error);
+    }
+    ck_assert(pd_control_state_complete(next));
+    expect_same_state(control, next, (uint64_t)_i);
+    ck_assert_uint_eq(control->next_number, next->next_number);
+    ck_assert_uint_eq(control->memory_bytes, next->memory_bytes);
+    pd_control_destroy(next);
+    pd_control_destroy(control);
+    pd_world_destroy(world);
+}
+END_TEST
+
+/* The number of a start may be given: one before it may have left nothing but its number. */
+START_TEST(a_start_may_be_given_its_number)
+{
+    struct pd_world *world = lived((uint64_t)_i);
+    struct pd_control *control = replayed(world, world->log_count);
+    control->options.epoch = pd_control_epoch(control) + 5;
+    ck_assert_int_eq(pd_control_recovered(control, false, world->now_us, &effects), PARAMD_OK);
+    struct pd_control *next = pd_world_control(world);
+    struct pd_logged logged =
+        pd_world_logged(PD_CONTAINER(effects.records.next, struct pd_control_record, link));
+    char error[PD_ERROR_TEXT_BYTES];
+    ck_assert_int_eq(pd_control_replay(next, &logged, error), PARAMD_OK);
+    ck_assert_uint_eq(pd_control_epoch(next), pd_control_epoch(world->control) + 5);
+    pd_control_destroy(next);
+    pd_control_destroy(control);
+    pd_world_destroy(world);
+}
+END_TEST
+
+/* The log may end behind any record, also one of several that came out of one step; but within the
+ * state it is of no use. */
 START_TEST(a_log_may_end_behind_any_record)
 {
     struct pd_world *world = lived((uint64_t)_i);
-    for (unsigned records = 0; records <= world->log_count; records += 7) {
+    unsigned state = state_records(world);
+    for (unsigned records = 0; records <= world->log_count; records += 1 + records / 8) {
         struct pd_control *control = replayed(world, records);
+        ck_assert_int_eq(pd_control_state_complete(control), records >= state);
+        if (records > 0 && records < state) {
+            pd_control_destroy(control);
+            continue;
+        }
         ck_assert_int_eq(pd_control_recovered(control, false, world->now_us, &effects), PARAMD_OK);
         pd_world_discard(&effects);
         pd_control_destroy(control);
@@ -234,13 +345,15 @@ START_TEST(a_record_that_comes_twice_is_refused)
 }
 END_TEST
 
-/* One record of the log is left out: it is noticed at the latest by the next that builds on it. */
+/* One record of the log is left out: it is noticed at the latest by the next that builds on it, and
+ * models and sessions of the state are counted. */
 START_TEST(what_follows_a_record_that_is_missing_is_refused)
 {
     struct pd_world *world = lived((uint64_t)_i);
     char error[PD_ERROR_TEXT_BYTES];
     unsigned refused = 0;
-    for (unsigned missing = 0; missing < world->log_count; missing += 5) {
+    unsigned state = state_records(world);
+    for (unsigned missing = 0; missing < world->log_count; missing += missing < state ? 1 : 5) {
         struct pd_control *control = pd_world_control(world);
         enum paramd_status status = PARAMD_OK;
         for (unsigned i = 0; i < world->log_count && status == PARAMD_OK; i++) {
@@ -248,7 +361,9 @@ START_TEST(what_follows_a_record_that_is_missing_is_refused)
             status = i != missing ? pd_control_replay(control, &logged, error) : PARAMD_OK;
         }
         refused += status == PARAMD_INVALID;
-        ck_assert(missing > 0 || status == PARAMD_INVALID);
+        unsigned kind = world->log[missing]->kind;
+        bool counted = missing < state && kind != PD_RECORD_SET && kind != PD_RECORD_MODEL_READY;
+        ck_assert(!counted || status == PARAMD_INVALID);
         pd_control_destroy(control);
     }
     ck_assert_uint_gt(refused, 0);
@@ -304,7 +419,7 @@ START_TEST(damaged_records_are_refused_or_mean_something)
             logged = pd_world_logged(world->log[i]);
             status = pd_control_replay(control, &logged, error);
         }
-        if (status == PARAMD_OK) {
+        if (status == PARAMD_OK && pd_control_state_complete(control)) {
             ck_assert_int_eq(pd_control_recovered(control, false, world->now_us, &effects),
                              PARAMD_OK);
             pd_world_discard(&effects);
@@ -353,6 +468,16 @@ static void another_generation(Paramd__RecordDecided *decided)
     decided->generation++;
 }
 
+static void no_generation(Paramd__RecordDecided *decided)
+{
+    decided->generation = 0;
+}
+
+static void later_generation(Paramd__RecordDecided *decided)
+{
+    decided->generation += UINT64_C(1) << 42;
+}
+
 static void number_of_another_start(Paramd__RecordDecided *decided)
 {
     decided->model += UINT64_C(1) << 42;
@@ -382,6 +507,16 @@ static void another_set(Paramd__RecordDecided *decided)
     decided->set++;
 }
 
+static void no_set(Paramd__RecordDecided *decided)
+{
+    decided->set = 0;
+}
+
+static void another_opening(Paramd__RecordDecided *decided)
+{
+    decided->opening += 1000;
+}
+
 static void no_opening(Paramd__RecordDecided *decided)
 {
     decided->opening = 0;
@@ -389,31 +524,41 @@ static void no_opening(Paramd__RecordDecided *decided)
 
 static const struct {
     enum pd_record_kind kind;
+    bool state;        /* that a start found, not decided since */
     const char *group; /* of a SET; NULL: any */
     void (*change)(Paramd__RecordDecided *decided);
 } changes[] = {
-    {PD_RECORD_MODEL_CREATED, NULL, short_session},
-    {PD_RECORD_MODEL_CREATED, NULL, long_session},
-    {PD_RECORD_MODEL_CREATED, NULL, no_groups},
-    {PD_RECORD_MODEL_CREATED, NULL, first_group_twice},
-    {PD_RECORD_MODEL_CREATED, NULL, another_name},
-    {PD_RECORD_MODEL_CREATED, NULL, no_attempt},
-    {PD_RECORD_MODEL_CREATED, NULL, another_generation},
-    {PD_RECORD_MODEL_CREATED, NULL, number_of_another_start},
-    {PD_RECORD_MODEL_CREATED, NULL, another_number},
-    {PD_RECORD_MODEL_READY, NULL, no_attempt},
-    {PD_RECORD_MODEL_READY, NULL, long_session},
-    {PD_RECORD_ATTEMPT, NULL, no_attempt},
-    {PD_RECORD_ATTEMPT, NULL, short_session},
-    {PD_RECORD_SET, NULL, no_groups},
-    {PD_RECORD_SET, NULL, another_number},
-    {PD_RECORD_SET, NULL, another_hyper},
-    {PD_RECORD_SET, NULL, another_set},
-    {PD_RECORD_SET, "g0", another_moment},
-    {PD_RECORD_OPENED, NULL, long_session},
-    {PD_RECORD_OPENED, NULL, no_opening},
-    {PD_RECORD_ENDED, NULL, short_session},
-    {PD_RECORD_MODEL_DELETED, NULL, another_number},
+    {PD_RECORD_MODEL_CREATED, false, NULL, short_session},
+    {PD_RECORD_MODEL_CREATED, false, NULL, long_session},
+    {PD_RECORD_MODEL_CREATED, false, NULL, no_groups},
+    {PD_RECORD_MODEL_CREATED, false, NULL, first_group_twice},
+    {PD_RECORD_MODEL_CREATED, false, NULL, another_name},
+    {PD_RECORD_MODEL_CREATED, false, NULL, no_attempt},
+    {PD_RECORD_MODEL_CREATED, false, NULL, another_generation},
+    {PD_RECORD_MODEL_CREATED, false, NULL, number_of_another_start},
+    {PD_RECORD_MODEL_CREATED, false, NULL, another_number},
+    {PD_RECORD_MODEL_CREATED, false, NULL, another_opening},
+    {PD_RECORD_MODEL_CREATED, true, NULL, no_attempt},
+    {PD_RECORD_MODEL_CREATED, true, NULL, number_of_another_start},
+    {PD_RECORD_MODEL_CREATED, true, NULL, no_generation},
+    {PD_RECORD_MODEL_CREATED, true, NULL, later_generation},
+    {PD_RECORD_SET, true, NULL, no_set},
+    {PD_RECORD_OPENED, true, NULL, no_opening},
+    {PD_RECORD_OPENED, true, NULL, another_opening},
+    {PD_RECORD_MODEL_READY, true, NULL, no_attempt},
+    {PD_RECORD_MODEL_READY, false, NULL, no_attempt},
+    {PD_RECORD_MODEL_READY, false, NULL, long_session},
+    {PD_RECORD_ATTEMPT, false, NULL, no_attempt},
+    {PD_RECORD_ATTEMPT, false, NULL, short_session},
+    {PD_RECORD_SET, false, NULL, no_groups},
+    {PD_RECORD_SET, false, NULL, another_number},
+    {PD_RECORD_SET, false, NULL, another_hyper},
+    {PD_RECORD_SET, false, NULL, another_set},
+    {PD_RECORD_SET, false, "g0", another_moment},
+    {PD_RECORD_OPENED, false, NULL, long_session},
+    {PD_RECORD_OPENED, false, NULL, no_opening},
+    {PD_RECORD_ENDED, false, NULL, short_session},
+    {PD_RECORD_MODEL_DELETED, false, NULL, another_number},
 };
 
 /* Whether the record is of the kind, and if so, that its changed form is refused. */
@@ -421,7 +566,8 @@ static bool expect_refused(struct pd_world *world, unsigned place, size_t change
 {
     struct pd_logged logged = pd_world_logged(world->log[place]);
     char error[PD_ERROR_TEXT_BYTES];
-    if (logged.kind != changes[change].kind) {
+    if (logged.kind != changes[change].kind ||
+        changes[change].state != (place < state_records(world))) {
         return false;
     }
     pd_arena_reset(&arena);
@@ -460,6 +606,33 @@ START_TEST(a_record_that_does_not_fit_is_refused)
 }
 END_TEST
 
+/* What a start found is there, and no record can take it away. */
+START_TEST(a_state_does_not_lose_anything)
+{
+    static const enum pd_record_kind kinds[][2] = {{PD_RECORD_OPENED, PD_RECORD_ENDED},
+                                                   {PD_RECORD_SET, PD_RECORD_MODEL_DELETED}};
+    unsigned found[2] = {0};
+    char error[PD_ERROR_TEXT_BYTES];
+    for (uint64_t seed = 0; seed < SEEDS / 6; seed++) {
+        struct pd_world *world = lived(seed);
+        for (unsigned i = 0; i < state_records(world); i++) {
+            for (unsigned j = 0; j < 2; j++) {
+                struct pd_logged logged = pd_world_logged(world->log[i]);
+                struct pd_control *control = replayed(world, i + 1);
+                bool fits = logged.kind == kinds[j][0];
+                logged.kind = kinds[j][1];
+                found[j] += fits;
+                ck_assert(!fits || pd_control_replay(control, &logged, error) == PARAMD_INVALID);
+                pd_control_destroy(control);
+            }
+        }
+        pd_world_destroy(world);
+    }
+    ck_assert_uint_gt(found[0], 0);
+    ck_assert_uint_gt(found[1], 0);
+}
+END_TEST
+
 /* The worlds would prove nothing if what they are about never happened in them. */
 START_TEST(the_worlds_have_everything_in_them)
 {
@@ -484,7 +657,7 @@ START_TEST(the_worlds_have_everything_in_them)
         }
         pd_world_destroy(world);
     }
-    for (unsigned kind = PD_RECORD_START; kind <= PD_RECORD_ENDED; kind++) {
+    for (unsigned kind = PD_RECORD_START; kind <= PD_RECORD_STATE_END; kind++) {
         ck_assert_msg(kinds[kind] > SEEDS / 6, "%s: %u", pd_record_name(kind), kinds[kind]);
     }
     static const int statuses[] = {
@@ -506,7 +679,10 @@ Suite *pd_test_suite(void)
     TCase *core = tcase_create("records");
     tcase_add_checked_fixture(core, setup, teardown);
     tcase_add_loop_test(core, what_anybody_was_told_is_known_after_a_start, 0, SEEDS);
+    tcase_add_loop_test(core, a_log_by_itself_has_the_state_of_who_wrote_it, 0, SEEDS);
+    tcase_add_loop_test(core, a_start_may_be_given_its_number, 0, 1);
     tcase_add_loop_test(core, a_log_may_end_behind_any_record, 0, SEEDS / 6);
+    tcase_add_test(core, a_state_does_not_lose_anything);
     tcase_add_loop_test(core, a_record_that_comes_twice_is_refused, 0, SEEDS / 6);
     tcase_add_loop_test(core, what_follows_a_record_that_is_missing_is_refused, 0, SEEDS / 6);
     tcase_add_loop_test(core, damaged_records_are_refused_or_mean_something, 0, SEEDS / 6);

@@ -542,6 +542,10 @@ static void start(struct pd_world *world)
         struct pd_logged logged = pd_world_logged(world->log[i]);
         ck_assert_msg(pd_control_replay(world->control, &logged, error) == PARAMD_OK, "%s", error);
     }
+    ck_assert(world->log_count == 0 || pd_control_state_complete(world->control));
+    while (world->log_count > 0) {
+        free(world->log[--world->log_count]);
+    }
     world->log_room = LOG_ROOM;
     world->effects.log_room = LOG_ROOM;
     ck_assert_int_eq(pd_control_recovered(world->control, pd_world_random(world, 2) == 0,

@@ -70,7 +70,7 @@ struct pd_world {
     unsigned errors[64];  /* by status, without its sign */
     struct pd_world_shard shard[PD_WORLD_SHARDS_MAX];
 
-    struct pd_control_record *log[PD_WORLD_RECORDS_MAX];
+    struct pd_control_record *log[PD_WORLD_RECORDS_MAX]; /* of the last start */
     unsigned log_count;
     struct pd_told told;
     struct pd_told_model made[PD_WORLD_MADE_MAX]; /* CREATE_MODEL was sent */
@@ -89,8 +89,8 @@ void pd_world_destroy(struct pd_world *world);
 uint64_t pd_world_random(struct pd_world *world, uint64_t below);
 /* Something happens, at random. */
 void pd_world_step(struct pd_world *world);
-/* The daemon dies, and starts again from the first records of its log: as many as were in it when
- * told_at was set. */
+/* The daemon dies, and starts again from the first records of its log, as many as were in it when
+ * told_at was set; with another log. */
 void pd_world_crash(struct pd_world *world, unsigned records);
 
 /* A control that has seen nothing, as after a start. */
