@@ -312,27 +312,33 @@ static void took(struct pd_shard *shard, struct pd_message *message, enum paramd
     pd_list_push(&effects->to_control, &message->link);
 }
 
+bool pd_shard_logs(const struct pd_shard *shard, const struct pd_model *model)
+{
+    return shard->options.records && model->definition->ack_level == PARAMD__ACK_LEVEL__LOGGED;
+}
+
+bool pd_shard_enter_model(struct pd_shard *shard, struct pd_model *model)
+{
+    model->logged = pd_shard_logs(shard, model);
+    HASH_ADD(by_number, shard->models, number, sizeof model->number, model);
+    if (model->by_number.tbl == NULL) {
+        /* At once: to control it was never there. */
+        pd_model_free(model, &shard->options.memory);
+        return false;
+    }
+    shard->memory_bytes += model->bytes;
+    return true;
+}
+
 enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_message *message)
 {
     struct pd_model *model;
     enum paramd_status status = pd_model_create(
         message, shard->options.shard, shard->options.shards, &shard->options.memory, &model);
-    if (status != PARAMD_OK) {
-        return status;
+    if (status == PARAMD_OK && !pd_shard_enter_model(shard, model)) {
+        status = PARAMD_RESOURCE_EXHAUSTED;
     }
-    model->logged =
-        shard->options.records && model->definition->ack_level == PARAMD__ACK_LEVEL__LOGGED;
-    shard->memory_bytes += model->bytes;
-    HASH_ADD(by_number, shard->models, number, sizeof model->number, model);
-    if (model->by_number.tbl == NULL) {
-        /* At once: to control it was never there. */
-        shard->memory_bytes -= model->bytes;
-        model->dropped = true;
-        while (!pd_model_free_step(model, &shard->options.memory)) {
-        }
-        return PARAMD_RESOURCE_EXHAUSTED;
-    }
-    return PARAMD_OK;
+    return status;
 }
 
 void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model)

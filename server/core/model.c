@@ -82,27 +82,32 @@ static void describe_blocks(struct pd_model *model, uint32_t shard, uint32_t sha
     }
 }
 
-/* Consecutive blocks share chunks, so that memory can be given back in steps. Only what a chunk has
- * above CHUNK_BYTES, part of a block, is on small pages. */
+bool pd_model_take_chunk(struct pd_model *model, uint32_t first, const struct pd_memory *memory)
+{
+    size_t bytes = 0;
+    uint32_t end = first;
+    while (end < model->block_count && bytes < CHUNK_BYTES) {
+        bytes += pd_block_bytes(&model->blocks[end]);
+        end++;
+    }
+    char *chunk = memory->take(memory->context, bytes);
+    if (chunk == NULL) {
+        return false;
+    }
+    model->chunks[model->chunk_count++] = (struct pd_chunk){chunk, bytes};
+    model->bytes += bytes;
+    for (; first < end; first++) {
+        model->blocks[first].parts = (float *)(void *)chunk;
+        chunk += pd_block_bytes(&model->blocks[first]);
+    }
+    return true;
+}
+
 static bool take_chunks(struct pd_model *model, const struct pd_memory *memory)
 {
-    uint32_t first = 0;
-    while (first < model->block_count) {
-        size_t bytes = 0;
-        uint32_t end = first;
-        while (end < model->block_count && bytes < CHUNK_BYTES) {
-            bytes += pd_block_bytes(&model->blocks[end]);
-            end++;
-        }
-        char *chunk = memory->take(memory->context, bytes);
-        if (chunk == NULL) {
+    for (uint32_t i = 0; i < model->block_count; i++) {
+        if (model->blocks[i].parts == NULL && !pd_model_take_chunk(model, i, memory)) {
             return false;
-        }
-        model->chunks[model->chunk_count++] = (struct pd_chunk){chunk, bytes};
-        model->bytes += bytes;
-        for (; first < end; first++) {
-            model->blocks[first].parts = (float *)(void *)chunk;
-            chunk += pd_block_bytes(&model->blocks[first]);
         }
     }
     return true;
@@ -147,9 +152,8 @@ static bool take_tables(struct pd_model *model, const struct pd_message *message
     return true;
 }
 
-enum paramd_status pd_model_create(const struct pd_message *message, uint32_t shard,
-                                   uint32_t shards, const struct pd_memory *memory,
-                                   struct pd_model **ret_model)
+enum paramd_status pd_model_create_empty(const struct pd_message *message, uint32_t shard,
+                                         uint32_t shards, struct pd_model **ret_model)
 {
     struct pd_model *model = calloc(1, sizeof *model);
     if (model == NULL) {
@@ -161,17 +165,36 @@ enum paramd_status pd_model_create(const struct pd_message *message, uint32_t sh
     model->attempt = message->attempt;
     model->initialiser = message->session;
     model->definition = message->definition;
-    if (take_tables(model, message, shard, shards)) {
-        describe_blocks(model, shard, shards);
-        if (take_chunks(model, memory)) {
-            *ret_model = model;
-            return PARAMD_OK;
-        }
+    if (!take_tables(model, message, shard, shards)) {
+        pd_model_free(model, NULL);
+        return PARAMD_RESOURCE_EXHAUSTED;
     }
+    describe_blocks(model, shard, shards);
+    *ret_model = model;
+    return PARAMD_OK;
+}
+
+enum paramd_status pd_model_create(const struct pd_message *message, uint32_t shard,
+                                   uint32_t shards, const struct pd_memory *memory,
+                                   struct pd_model **ret_model)
+{
+    struct pd_model *model;
+    enum paramd_status status = pd_model_create_empty(message, shard, shards, &model);
+    if (status == PARAMD_OK && !take_chunks(model, memory)) {
+        pd_model_free(model, memory);
+        status = PARAMD_RESOURCE_EXHAUSTED;
+    }
+    if (status == PARAMD_OK) {
+        *ret_model = model;
+    }
+    return status;
+}
+
+void pd_model_free(struct pd_model *model, const struct pd_memory *memory)
+{
     model->dropped = true;
     while (!pd_model_free_step(model, memory)) {
     }
-    return PARAMD_RESOURCE_EXHAUSTED;
 }
 
 bool pd_model_free_step(struct pd_model *model, const struct pd_memory *memory)

@@ -99,9 +99,21 @@ enum paramd_status pd_model_create(const struct pd_message *message, uint32_t sh
                                    uint32_t shards, const struct pd_memory *memory,
                                    struct pd_model **ret_model) __attribute__((warn_unused_result));
 
+/* The same without memory for its blocks. */
+enum paramd_status pd_model_create_empty(const struct pd_message *message, uint32_t shard,
+                                         uint32_t shards, struct pd_model **ret_model)
+    __attribute__((warn_unused_result));
+
+/* One more chunk, for the block at this place, which is the first without memory, and as many
+ * behind it as fit: so that memory can be given back in steps. Only what a chunk has above 32 MiB,
+ * part of a block, is on small pages. False: there is no memory. */
+bool pd_model_take_chunk(struct pd_model *model, uint32_t first, const struct pd_memory *memory);
+
 /* Frees one chunk of a dropped model that nobody uses; true when all is gone, and the model with
  * it. */
 bool pd_model_free_step(struct pd_model *model, const struct pd_memory *memory);
+/* All of them, of a model that is in no table any more. memory: NULL if it has no chunks. */
+void pd_model_free(struct pd_model *model, const struct pd_memory *memory);
 
 /* The place of (tensor, block) counted through the model; false if there is none. */
 bool pd_model_locate(const struct pd_model *model, uint32_t tensor, uint64_t block,

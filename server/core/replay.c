@@ -132,8 +132,7 @@ static enum paramd_status replay_drop(struct pd_replay *replay)
     pd_shard_drop_model(shard, replay->model);
     pd_link_remove(&replay->model->dropped_link);
     shard->memory_bytes -= replay->model->bytes;
-    while (!pd_model_free_step(replay->model, &shard->options.memory)) {
-    }
+    pd_model_free(replay->model, &shard->options.memory);
     return PARAMD_OK;
 }
 

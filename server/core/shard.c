@@ -55,8 +55,7 @@ void pd_shard_destroy(struct pd_shard *shard)
     struct pd_link *link;
     while ((link = pd_list_pop(&shard->dropped)) != NULL) {
         model = PD_CONTAINER(link, struct pd_model, dropped_link);
-        while (!pd_model_free_step(model, &shard->options.memory)) {
-        }
+        pd_model_free(model, &shard->options.memory);
     }
     pd_cursors_deinit(shard);
     pd_pool_deinit(&shard->copies);

@@ -125,6 +125,10 @@ void pd_session_detach(struct pd_shard *shard, struct pd_session *session);
 /* PARAMD_OK or PARAMD_RESOURCE_EXHAUSTED. The message is CREATE_MODEL. */
 enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_message *message)
     __attribute__((warn_unused_result));
+/* Whether pushes to the model are recorded. */
+bool pd_shard_logs(const struct pd_shard *shard, const struct pd_model *model);
+/* Into the table, and its memory counted. False without memory: the model is gone. */
+bool pd_shard_enter_model(struct pd_shard *shard, struct pd_model *model);
 void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model);
 /* NULL if there is none with these bits. */
 struct pd_session *pd_session_find(struct pd_model *model, const uint8_t bits[PD_SESSION_BYTES]);
