@@ -17,6 +17,9 @@ enum { SHARDS_DEFAULT_MAX = 8, CONNECTIONS_DEFAULT = 4096, CONNECTIONS_MAX = 100
 enum { BUSY_POLL_MAX_US = 1000000 };
 enum { MEMORY_DEFAULT_PERCENT = 80, MEMORY_MIN_BYTES = 1024 * 1024, SHARED_DEFAULT_SHARE = 64 };
 
+#define LOG_MIN_BYTES (UINT64_C(256) << 20)
+#define LOG_DEFAULT_BYTES (UINT64_C(16) << 30)
+
 /* Times that a person could mean; longer ones would overflow on their way to microseconds. */
 #define SECONDS_MIN 0.001
 #define SECONDS_MAX 315360000.0 /* ten years */
@@ -197,6 +200,17 @@ static bool set_address_file(struct pd_config *config, const char *value)
     return value[0] != '\0';
 }
 
+static bool set_data_dir(struct pd_config *config, const char *value)
+{
+    config->data_dir = value;
+    return value[0] != '\0';
+}
+
+static bool set_log_max(struct pd_config *config, const char *value)
+{
+    return parse_bytes(value, &config->log_max) && config->log_max >= LOG_MIN_BYTES;
+}
+
 /* One setting. Lines of help are short enough for a terminal behind an indent of four. */
 struct option_row {
     const char *name;
@@ -229,6 +243,13 @@ static const struct option_row rows[] = {
      "Most memory for connections over the Unix socket that ask for shared memory, which\n"
      "is several times as fast: 2 MiB each; split evenly among the shards. 0: none. Who\n"
      "gets none uses the socket."},
+    {"data-dir", "DIR", "none", "a path", set_data_dir,
+     "Directory that keeps everything: a log, which models at ack level `logged` wait for,\n"
+     "and snapshots. Made if it is not there; one daemon at a time. Without it nothing is\n"
+     "written, and a daemon that stops has forgotten everything."},
+    {"log-max", "BYTES", "16G", "a number of bytes from 256M on, with K, M, G or T", set_log_max,
+     "Most bytes that the logs may take on the disk. Pushes to models at `logged` are\n"
+     "refused while they are full; a snapshot makes room."},
     {"lease", "SECONDS", "30", "a number of seconds from 0.001 to 315360000, as 30 or 0.5",
      set_lease, "A worker that has sent nothing for so long counts as dead."},
     {"retention", "SECONDS", "86400", "a number of seconds from 0.001 to 315360000, as 86400",
@@ -306,6 +327,7 @@ static void set_defaults(struct pd_config *config)
         .retention_us = UINT64_C(86400) * 1000000,
         .payload_sum = PD_SUM_AUTO,
         .connections_max = CONNECTIONS_DEFAULT,
+        .log_max = LOG_DEFAULT_BYTES,
         .busy_poll_us = PD_BUSY_POLL_DEFAULT_US,
         .log_level = PD_LOG_INFO,
         .log_format = PD_LOG_LOGFMT,

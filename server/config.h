@@ -29,6 +29,8 @@ struct pd_config {
     enum pd_log_level log_level;
     enum pd_log_format log_format;
     const char *address_file; /* NULL: none */
+    const char *data_dir;     /* NULL: nothing is kept */
+    uint64_t log_max;         /* bytes of all shards' logs */
 };
 
 enum pd_config_outcome { PD_CONFIG_RUN = 0, PD_CONFIG_HELP, PD_CONFIG_VERSION, PD_CONFIG_BAD };

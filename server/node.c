@@ -1,11 +1,15 @@
-/* Wires control core, shard threads and listening sockets together.
+/* Wires control, shard threads, the data directory and listening sockets together.
  *
  * The states, each left in one direction only:
  *
- *   RUNNING --first signal--> DRAINING --all drained, deadline, second signal--> STOPPING --> end
+ *   STARTING --control's start is durable--> RUNNING --first signal--> DRAINING
+ *     --all drained--> ENDING (where there is a data directory) --all logs ended--> STOPPING -->
+ * end
  *
  * DRAINING accepts nothing more and lets every shard finish the frames in hand; STOPPING closes
- * what is left. A shard that does not stop in time is left behind: there is nothing to save yet. */
+ * what is left. A deadline or a second signal leads from DRAINING or ENDING straight to STOPPING; a
+ * shard that does not stop in time is left behind. A log that cannot be written ends the process at
+ * once: what was acknowledged is on the disk. */
 #include "server/node.h"
 
 #include <signal.h>
@@ -18,12 +22,14 @@
 #include "server/address_file.h"
 #include "server/block_memory.h"
 #include "server/control_host.h"
+#include "server/log_writer.h"
 #include "server/net/arrivals.h"
 #include "server/net/listener.h"
 #include "server/net/loop.h"
 #include "server/net/mailbox.h"
 #include "server/optim/optim.h"
 #include "server/shard_thread.h"
+#include "server/store.h"
 
 /* Together below the 5 s in which a stopped daemon has to be gone. */
 enum { DRAIN_MS = 3500, STOP_MS = 1000 };
@@ -40,9 +46,9 @@ enum { OWN_DESCRIPTORS = 64, SHARD_DESCRIPTORS = 8 };
 enum { IN_FLIGHT_SHARE = 16, COPIES_SHARE = 16, PUSH_IDS_SHARE = 16 };
 enum { SHARD_BUFFER_MIN_BYTES = 8 * 1024 * 1024 };
 
-enum { SIGNALS = 2, TEXT_BYTES = 512 };
+enum { SIGNALS = 2 };
 
-enum node_state { NODE_RUNNING, NODE_DRAINING, NODE_STOPPING };
+enum node_state { NODE_STARTING, NODE_RUNNING, NODE_DRAINING, NODE_ENDING, NODE_STOPPING };
 
 struct node {
     const struct pd_config *config;
@@ -56,16 +62,20 @@ struct node {
     struct pd_arrivals arrivals;
     struct pd_listener listener;
     struct pd_control_host *control;
+    struct pd_store *store; /* NULL: nothing is kept */
+    struct pd_log_writer control_writer;
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
+    uint32_t logs_ended;
     uint32_t stopped;
     uint32_t next_shard; /* for those that take any */
     uint64_t given;      /* connections */
     uint32_t connections_max;
     uint32_t waiting_max;
     char tcp[PD_ADDRESS_BYTES];
-    char error[TEXT_BYTES];
+    enum paramd_status status; /* why it could not start; error says it */
+    char error[PD_RECOVERY_TEXT_BYTES];
 };
 
 static uint64_t now_us(void)
@@ -125,11 +135,9 @@ static void log_notes(struct node *node)
 }
 
 /* Sends what control has decided, with one wake-up for each shard. */
-static void settle(void *context)
+static void send_messages(struct node *node)
 {
-    struct node *node = context;
     struct pd_link lists[PD_SHARDS_MAX];
-    log_notes(node);
     struct pd_message *message = pd_control_host_next_message(node->control);
     if (message == NULL) {
         return;
@@ -142,6 +150,35 @@ static void settle(void *context)
     }
     for (uint32_t i = 0; i < node->started; i++) {
         pd_shard_thread_deliver(node->threads[i], &lists[i]);
+    }
+}
+
+static void open_doors(struct node *node);
+static void stop_shards(struct node *node);
+
+/* The last record of control's log: once it is durable, all is closed whole. */
+static void end_control_log(struct node *node)
+{
+    if (node->logs_ended == node->started && pd_control_host_end_log(node->control) == PARAMD_OK &&
+        pd_control_host_idle(node->control)) {
+        stop_shards(node);
+    }
+}
+
+static void settle(void *context)
+{
+    struct node *node = context;
+    struct pd_wal_job job;
+    log_notes(node);
+    send_messages(node);
+    if (node->state == NODE_STARTING && pd_control_host_idle(node->control)) {
+        open_doors(node);
+    } else if (node->state == NODE_ENDING) {
+        end_control_log(node);
+    }
+    if (node->store != NULL && node->state != NODE_STOPPING &&
+        pd_control_host_take_job(node->control, &job)) {
+        pd_log_writer_do(&node->control_writer, &job);
     }
 }
 
@@ -175,6 +212,27 @@ static void on_stop_deadline(uv_timer_t *deadline)
     _exit(EXIT_SUCCESS);
 }
 
+/* What was acknowledged is durable; what the disk holds beyond that is unknown, and nobody may hear
+ * of it. */
+static void end_at_once(const struct node *node)
+{
+    pd_log_message(
+        PD_LOG_ERROR,
+        "stopping at once, since nothing more can be made durable: see to the disk, then "
+        "start again; what was acknowledged at ack level logged will be there");
+    remove_address_file(node);
+    _exit(EXIT_FAILURE);
+}
+
+static void on_control_written(void *context, enum paramd_status status)
+{
+    struct node *node = context;
+    if (pd_log_writer_failed(&node->control_writer)) {
+        end_at_once(node);
+    }
+    pd_control_host_job_done(node->control, status, now_us());
+}
+
 static void stop_shards(struct node *node)
 {
     if (node->state == NODE_STOPPING) {
@@ -197,7 +255,9 @@ static void on_signal(uv_signal_t *handle, int number)
 {
     struct node *node = handle->data;
     if (node->state != NODE_RUNNING) {
-        pd_log_message(PD_LOG_INFO, "second signal: stopping at once");
+        pd_log_message(PD_LOG_INFO, node->state == NODE_STARTING
+                                        ? "signal while starting: stopping at once"
+                                        : "second signal: stopping at once");
         stop_shards(node);
         return;
     }
@@ -217,6 +277,7 @@ static void on_signal(uv_signal_t *handle, int number)
 
 static void close_control_handles(struct node *node)
 {
+    pd_log_writer_stop(&node->control_writer);
     uv_close((uv_handle_t *)&node->tick, NULL);
     uv_close((uv_handle_t *)&node->deadline, NULL);
     for (size_t i = 0; i < SIGNALS; i++) {
@@ -227,19 +288,42 @@ static void close_control_handles(struct node *node)
     pd_loop_end(&node->loop);
 }
 
+/* Everything is closed whole, so that the next start can check every byte. */
+static void end_logs(struct node *node)
+{
+    if (node->store == NULL) {
+        stop_shards(node);
+        return;
+    }
+    node->state = NODE_ENDING;
+    (void)uv_timer_stop(&node->deadline);
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_end_log(node->threads[i]);
+    }
+}
+
 static void on_reports(void *context, struct pd_link *list)
 {
     struct node *node = context;
     for (struct pd_link *link = pd_list_pop(list); link != NULL; link = pd_list_pop(list)) {
         struct pd_shard_report *report = PD_CONTAINER(link, struct pd_shard_report, link);
-        if (report->kind == PD_SHARD_DRAINED) {
+        switch (report->kind) {
+        case PD_SHARD_DRAINED:
             node->drained++;
-        } else {
+            break;
+        case PD_SHARD_LOG_ENDED:
+            node->logs_ended++;
+            break;
+        case PD_SHARD_FAILED:
+            end_at_once(node);
+            break;
+        case PD_SHARD_STOPPED:
             node->stopped++;
+            break;
         }
     }
-    if (node->drained == node->started) {
-        stop_shards(node);
+    if (node->state == NODE_DRAINING && node->drained == node->started) {
+        end_logs(node);
     }
     if (node->stopped == node->started) {
         close_control_handles(node);
@@ -272,11 +356,11 @@ static void plan_descriptors(struct node *node)
     }
 }
 
-static enum paramd_status create_control(struct node *node)
+static struct pd_control_options control_options(const struct node *node)
 {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
-    struct pd_control_options options = {
+    return (struct pd_control_options){
         .shards = node->config->shards,
         .memory_max = node->config->memory_max,
         .model_memory_max = node->config->model_memory_max,
@@ -285,50 +369,108 @@ static enum paramd_status create_control(struct node *node)
         .lease_us = node->config->lease_us,
         .retention_us = node->config->retention_us,
         .start_us = (uint64_t)now.tv_sec * 1000000 + (uint64_t)now.tv_nsec / 1000,
+        .records = node->config->data_dir != NULL,
         .version = "paramd/" PD_RELEASE,
     };
-    struct pd_control_host_options host = {0};
-    enum paramd_status status = pd_control_create(&options, &host.control);
-    return status == PARAMD_OK ? pd_control_host_create(&host, &node->control) : status;
 }
 
-static enum paramd_status start_shards(struct node *node)
+static struct pd_host_options host_options(const struct node *node)
 {
     const struct pd_config *config = node->config;
     uint64_t share = config->memory_max / config->shards;
+    return (struct pd_host_options){
+        .shards = config->shards,
+        .connections_max = node->connections_max,
+        .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .push_ids_max = larger(share / PUSH_IDS_SHARE, SHARD_BUFFER_MIN_BYTES),
+        .lease_us = config->lease_us,
+        .retention_us = config->retention_us,
+        .payload_sum = config->payload_sum,
+        .memory = pd_block_memory(),
+        .version = "paramd/" PD_RELEASE,
+    };
+}
+
+static enum paramd_status open_store(struct node *node)
+{
+    const struct pd_config *config = node->config;
+    if (config->data_dir == NULL) {
+        return PARAMD_OK;
+    }
+    struct pd_control_options control = control_options(node);
+    struct pd_host_options host = host_options(node);
+    struct pd_shard_options shard;
+    pd_host_shard_options(&host, &shard);
+    shard.records = true;
+    return pd_store_open(config->data_dir, config->shards, config->log_max, &control, &shard,
+                         &node->store, node->error);
+}
+
+static enum paramd_status create_control(struct node *node)
+{
+    struct pd_store *store = node->store;
+    struct pd_control_options options = control_options(node);
+    struct pd_control_host_options host = {0};
+    enum paramd_status status = PARAMD_OK;
+    if (store != NULL) {
+        host.control = store->recovery->control;
+        host.log = &store->control_log;
+        store->recovery->control = NULL;
+    } else {
+        status = pd_control_create(&options, &host.control);
+    }
+    return status == PARAMD_OK ? pd_control_host_create(&host, &node->control) : status;
+}
+
+static enum paramd_status start_shard(struct node *node, uint32_t shard)
+{
+    const struct pd_config *config = node->config;
+    struct pd_store *store = node->store;
     struct pd_shard_thread_options options = {
         .shared_memory_max = config->shared_memory_max / config->shards,
         .busy_poll_us = config->busy_poll_us,
         .pin = config->pin,
-        .host =
-            {
-                .shards = config->shards,
-                .connections_max = node->connections_max,
-                .in_flight_max = larger(share / IN_FLIGHT_SHARE, SHARD_BUFFER_MIN_BYTES),
-                .copies_max = larger(share / COPIES_SHARE, SHARD_BUFFER_MIN_BYTES),
-                .push_ids_max = larger(share / PUSH_IDS_SHARE, SHARD_BUFFER_MIN_BYTES),
-                .lease_us = config->lease_us,
-                .retention_us = config->retention_us,
-                .payload_sum = config->payload_sum,
-                .memory = pd_block_memory(),
-                .version = "paramd/" PD_RELEASE,
-            },
+        .host = host_options(node),
     };
-    for (uint32_t i = 0; i < config->shards; i++) {
-        options.host.shard = i;
-        enum paramd_status status =
-            pd_shard_thread_create(&options, &node->messages, &node->reports, &node->threads[i]);
-        if (status != PARAMD_OK) {
-            return status;
-        }
-        status = pd_shard_thread_start(node->threads[i]);
-        if (status != PARAMD_OK) {
-            pd_shard_thread_destroy(node->threads[i]);
-            return status;
-        }
-        node->started++;
+    options.host.shard = shard;
+    if (store != NULL) {
+        options.host.log = &store->shard_logs[shard];
+        options.host.recovered = store->recovery->shards[shard];
+        options.disk = store->disk;
+        options.log_name = store->shard_log_names[shard];
+        store->recovery->shards[shard] = NULL;
     }
+    struct pd_shard_thread *thread = NULL;
+    enum paramd_status status =
+        pd_shard_thread_create(&options, &node->messages, &node->reports, &thread);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    status = pd_shard_thread_start(thread);
+    if (status != PARAMD_OK) {
+        pd_shard_thread_destroy(thread);
+        return status;
+    }
+    node->threads[node->started++] = thread;
     return PARAMD_OK;
+}
+
+/* Shards, then control's thread for its log, and what it tells the shards to begin with. */
+static enum paramd_status start_shards(struct node *node)
+{
+    enum paramd_status status = PARAMD_OK;
+    for (uint32_t i = 0; status == PARAMD_OK && i < node->config->shards; i++) {
+        status = start_shard(node, i);
+    }
+    if (status == PARAMD_OK && node->store != NULL) {
+        status = pd_log_writer_start(&node->control_writer, &node->loop.uv, node->store->disk,
+                                     node->store->control_log_name, on_control_written, node);
+    }
+    if (status == PARAMD_OK && node->store != NULL) {
+        status = pd_control_host_recovered(node->control, node->store->recovery->clean, now_us());
+    }
+    return status;
 }
 
 static void open_timers_and_signals(struct node *node)
@@ -349,7 +491,7 @@ static void open_timers_and_signals(struct node *node)
 }
 
 /* Listens, and writes the address file when everything else is ready. */
-static enum paramd_status open_doors(struct node *node)
+static enum paramd_status listen_for_workers(struct node *node)
 {
     const struct pd_config *config = node->config;
     struct pd_arrivals_options options = {
@@ -402,6 +544,17 @@ static void log_ready(const struct node *node)
     pd_log_end(&line);
 }
 
+static void open_doors(struct node *node)
+{
+    node->status = listen_for_workers(node);
+    if (node->status == PARAMD_OK) {
+        node->state = NODE_RUNNING;
+        log_ready(node);
+    } else {
+        stop_shards(node);
+    }
+}
+
 static enum paramd_status open_mailboxes(struct node *node)
 {
     enum paramd_status status = pd_mailbox_open(&node->messages, &node->loop.uv, on_messages, node);
@@ -429,18 +582,13 @@ static void destroy_left(struct node *node)
 }
 
 /* From the first thread to the last. */
-static enum paramd_status run_shards(struct node *node)
+static void run_shards(struct node *node)
 {
     open_timers_and_signals(node);
-    enum paramd_status status = start_shards(node);
-    if (status == PARAMD_OK) {
-        status = open_doors(node);
-    }
-    if (status == PARAMD_OK) {
-        log_ready(node);
-    } else if (node->started > 0) {
+    node->status = start_shards(node);
+    if (node->status != PARAMD_OK && node->started > 0) {
         stop_shards(node);
-    } else {
+    } else if (node->status != PARAMD_OK) {
         close_control_handles(node);
     }
     pd_loop_run(&node->loop);
@@ -449,38 +597,50 @@ static enum paramd_status run_shards(struct node *node)
         pd_shard_thread_destroy(node->threads[i]);
     }
     destroy_left(node);
-    return status;
+}
+
+/* Everything but the data directory, which is recovered before. */
+static void run(struct node *node)
+{
+    node->status = pd_loop_init(&node->loop, settle, node);
+    if (node->status != PARAMD_OK) {
+        return;
+    }
+    node->status = create_control(node);
+    if (node->status == PARAMD_OK) {
+        node->status = open_mailboxes(node);
+    }
+    if (node->status == PARAMD_OK) {
+        run_shards(node);
+    }
+    pd_loop_deinit(&node->loop);
+    pd_control_host_destroy(node->control);
 }
 
 int pd_node_run(const struct pd_config *config)
 {
+    static const char no_room[] =
+        "there is not enough memory or there are too few file descriptors to start";
     struct node *node = calloc(1, sizeof *node);
     if (node == NULL) {
         return EXIT_FAILURE;
     }
     (void)signal(SIGPIPE, SIG_IGN);
     node->config = config;
-    (void)snprintf(node->error, sizeof node->error,
-                   "there is not enough memory or there are too few file descriptors to start");
     plan_descriptors(node);
-    enum paramd_status status = pd_loop_init(&node->loop, settle, node);
-    if (status == PARAMD_OK) {
-        status = create_control(node);
-        if (status == PARAMD_OK) {
-            status = open_mailboxes(node);
-            if (status == PARAMD_OK) {
-                status = run_shards(node);
-            }
-        }
-        pd_loop_deinit(&node->loop);
-        pd_control_host_destroy(node->control);
+    node->status = open_store(node);
+    if (node->status == PARAMD_OK) {
+        (void)snprintf(node->error, sizeof node->error, "%s", no_room);
+        run(node);
+        pd_store_close(node->store);
     }
-    if (status == PARAMD_OK) {
+    bool good = node->status == PARAMD_OK;
+    if (good) {
         remove_address_file(node);
         pd_log_message(PD_LOG_INFO, "stopped");
     } else {
         (void)fprintf(stderr, "paramd: %s\n", node->error);
     }
     free(node);
-    return status == PARAMD_OK ? EXIT_SUCCESS : EXIT_FAILURE;
+    return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

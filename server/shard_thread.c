@@ -10,6 +10,8 @@
 #include <unistd.h>
 
 #include "server/base/log.h"
+#include "server/core/shard.h"
+#include "server/log_writer.h"
 #include "server/net/connection.h"
 #include "server/net/loop.h"
 
@@ -20,7 +22,7 @@ _Static_assert((int)PD_CONNECTION_READ_SPANS == (int)PD_HOST_READ_SPANS &&
 /* A host is asked at least so often, in case its next limit came nearer since it was asked last. */
 enum { TICK_MAX_MS = 1000 };
 
-enum order_kind { ORDER_CONNECTION, ORDER_DRAIN, ORDER_STOP };
+enum order_kind { ORDER_CONNECTION, ORDER_DRAIN, ORDER_END_LOG, ORDER_STOP };
 
 struct order {
     struct pd_link link;
@@ -35,6 +37,7 @@ struct pd_shard_thread {
     _Atomic uint64_t closed_count; /* written by the shard's thread only */
     /* The control thread's. */
     struct order drain_order;
+    struct order end_log_order;
     struct order stop_order;
     bool stop_ordered;
     /* The shard's thread's. */
@@ -47,10 +50,17 @@ struct pd_shard_thread {
     struct pd_farewells farewells;
     struct pd_mailbox *control;
     struct pd_mailbox *reports;
+    struct pd_log_writer writer;
     struct pd_shard_report drained_report;
+    struct pd_shard_report log_ended_report;
+    struct pd_shard_report failed_report;
     struct pd_shard_report stopped_report;
     struct pd_log_limit log_limit;
     uint64_t shared_budget; /* bytes left for memory shared with peers */
+    bool logs;
+    bool log_failed;
+    bool log_ending;
+    bool log_ended;
     bool draining;
     bool drained;
     bool stopped;
@@ -228,6 +238,7 @@ static void stop(struct pd_shard_thread *thread)
     thread->stopped = true;
     close_peers(thread, "the daemon stops");
     pd_farewells_abort(&thread->farewells);
+    pd_log_writer_stop(&thread->writer);
     uv_close((uv_handle_t *)&thread->tick, NULL);
     pd_mailbox_close(&thread->orders);
     pd_mailbox_close(&thread->messages);
@@ -246,6 +257,8 @@ static void on_orders(void *context, struct pd_link *list)
             free(order);
         } else if (order->kind == ORDER_DRAIN) {
             thread->draining = true;
+        } else if (order->kind == ORDER_END_LOG) {
+            thread->log_ending = true;
         } else {
             stop(thread);
         }
@@ -284,6 +297,36 @@ static void drain(struct pd_shard_thread *thread)
     }
 }
 
+/* ---- the log ---- */
+
+static void on_written(void *context, enum paramd_status status)
+{
+    struct pd_shard_thread *thread = context;
+    pd_loop_stir(&thread->loop);
+    pd_host_job_done(thread->host, status, now_us());
+    if (pd_log_writer_failed(&thread->writer)) {
+        thread->log_failed = true;
+        send_report(thread, &thread->failed_report, PD_SHARD_FAILED);
+    }
+}
+
+/* What was gathered while the last batch was being written is the next one. */
+static void write_log(struct pd_shard_thread *thread)
+{
+    struct pd_wal_job job;
+    if (thread->log_ending && !thread->log_ended) {
+        enum paramd_status status = pd_host_end_log(thread->host);
+        if (status == PARAMD_OK &&
+            pd_host_durable_lsn(thread->host) == pd_host_last_lsn(thread->host)) {
+            thread->log_ended = true;
+            send_report(thread, &thread->log_ended_report, PD_SHARD_LOG_ENDED);
+        }
+    }
+    if (!thread->log_failed && pd_host_take_job(thread->host, &job)) {
+        pd_log_writer_do(&thread->writer, &job);
+    }
+}
+
 static void update_active(struct pd_shard_thread *thread)
 {
     struct pd_host_conn *conn = NULL;
@@ -306,6 +349,9 @@ static void settle(void *context)
     if (thread->draining && !thread->drained) {
         drain(thread);
         update_active(thread);
+    }
+    if (thread->logs) {
+        write_log(thread);
     }
     struct pd_link outgoing;
     pd_link_init(&outgoing);
@@ -335,26 +381,52 @@ static enum paramd_status open_mailboxes(struct pd_shard_thread *thread)
     return status;
 }
 
+/* The loop's owner from mailboxes to host; on failure the loop is to be ended as it is. */
+static enum paramd_status open_parts(struct pd_shard_thread *thread,
+                                     const struct pd_shard_thread_options *options)
+{
+    struct pd_shard *recovered = options->host.recovered;
+    enum paramd_status status = open_mailboxes(thread);
+    if (status != PARAMD_OK) {
+        pd_shard_destroy(recovered);
+        return status;
+    }
+    if (options->host.log != NULL) {
+        status = pd_log_writer_start(&thread->writer, &thread->loop.uv, options->disk,
+                                     options->log_name, on_written, thread);
+    }
+    if (status == PARAMD_OK) {
+        status = pd_host_create(&options->host, &thread->host);
+        recovered = NULL;
+    }
+    if (status != PARAMD_OK) {
+        pd_shard_destroy(recovered);
+        pd_log_writer_stop(&thread->writer);
+        pd_mailbox_close(&thread->orders);
+        pd_mailbox_close(&thread->messages);
+    }
+    return status;
+}
+
 enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *options,
                                           struct pd_mailbox *control, struct pd_mailbox *reports,
                                           struct pd_shard_thread **ret_thread)
 {
     struct pd_shard_thread *thread = calloc(1, sizeof *thread);
-    if (thread == NULL) {
-        return PARAMD_RESOURCE_EXHAUSTED;
-    }
-    enum paramd_status status = pd_loop_init(&thread->loop, settle, thread);
+    enum paramd_status status =
+        thread != NULL ? pd_loop_init(&thread->loop, settle, thread) : PARAMD_RESOURCE_EXHAUSTED;
     if (status != PARAMD_OK) {
-        goto fail_thread;
+        pd_shard_destroy(options->host.recovered);
+        free(thread);
+        return status;
     }
-    status = open_mailboxes(thread);
+    status = open_parts(thread, options);
     if (status != PARAMD_OK) {
-        goto fail_loop;
+        pd_loop_deinit(&thread->loop);
+        free(thread);
+        return status;
     }
-    status = pd_host_create(&options->host, &thread->host);
-    if (status != PARAMD_OK) {
-        goto fail_mailboxes;
-    }
+    thread->logs = options->host.log != NULL;
     thread->shard = options->host.shard;
     thread->pin = options->pin;
     thread->shared_budget = options->shared_memory_max;
@@ -368,14 +440,6 @@ enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *
     (void)uv_timer_start(&thread->tick, on_tick, 1, 0);
     *ret_thread = thread;
     return PARAMD_OK;
-fail_mailboxes:
-    pd_mailbox_close(&thread->orders);
-    pd_mailbox_close(&thread->messages);
-fail_loop:
-    pd_loop_deinit(&thread->loop);
-fail_thread:
-    free(thread);
-    return status;
 }
 
 enum paramd_status pd_shard_thread_start(struct pd_shard_thread *thread)
@@ -434,6 +498,11 @@ uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread)
 void pd_shard_thread_drain(struct pd_shard_thread *thread)
 {
     send_order(thread, &thread->drain_order, ORDER_DRAIN);
+}
+
+void pd_shard_thread_end_log(struct pd_shard_thread *thread)
+{
+    send_order(thread, &thread->end_log_order, ORDER_END_LOG);
 }
 
 void pd_shard_thread_stop(struct pd_shard_thread *thread)

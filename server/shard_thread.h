@@ -10,12 +10,15 @@
 #include "server/host.h"
 #include "server/net/arrivals.h"
 #include "server/net/mailbox.h"
+#include "server/storage/disk.h"
 
 struct pd_shard_thread;
 
 enum pd_shard_report_kind {
-    PD_SHARD_DRAINED, /* the answers in hand are written and the connections closed */
-    PD_SHARD_STOPPED  /* nothing more comes from it; join it */
+    PD_SHARD_DRAINED,   /* the answers in hand are written and the connections closed */
+    PD_SHARD_LOG_ENDED, /* the log is closed whole */
+    PD_SHARD_FAILED,    /* the log cannot be written: nothing more is acknowledged */
+    PD_SHARD_STOPPED    /* nothing more comes from it; join it */
 };
 
 /* What a shard's thread tells the node about itself; owned by the thread, read and forgotten. */
@@ -29,6 +32,8 @@ struct pd_shard_thread_options {
     uint64_t shared_memory_max; /* bytes for connections that ask for shared memory */
     uint64_t busy_poll_us;      /* how long it polls after traffic before it sleeps */
     bool pin;                   /* the thread stays on one core */
+    const struct pd_disk *disk; /* with host.log: where it is written, under this name */
+    const char *log_name;
 };
 
 /* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does
@@ -50,6 +55,8 @@ bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arriva
 uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread);
 /* No more requests are read; DRAINED comes when the answers are out. */
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
+/* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */
+void pd_shard_thread_end_log(struct pd_shard_thread *thread);
 /* Everything is closed at once; STOPPED comes when it is. Nothing may be given afterwards; what is
  * delivered afterwards is destroyed. */
 void pd_shard_thread_stop(struct pd_shard_thread *thread);

@@ -2,6 +2,7 @@
 #include "server/net/background.h"
 
 #include <pthread.h>
+#include <stdio.h>
 
 static void thread_main(void *argument)
 {
@@ -54,7 +55,9 @@ enum paramd_status pd_background_start(struct pd_background *background, uv_loop
     if (uv_thread_create(&background->_thread, thread_main, background) != 0) {
         goto fail_handle;
     }
-    (void)pthread_setname_np(background->_thread, name);
+    char shown[16];
+    (void)snprintf(shown, sizeof shown, "%s", name);
+    (void)pthread_setname_np(background->_thread, shown);
     return PARAMD_OK;
 
 fail_handle:

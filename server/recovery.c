@@ -1,0 +1,449 @@
+/* Recovery in order: MANIFEST, control's log, the newest snapshot that is whole, each shard's log
+ * from there, epoch by epoch; then the new epoch is published. Nothing of it has been seen by
+ * anybody before the last step, so a crash anywhere in here only means to do it again. */
+#include "server/recovery.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "server/storage/data_dir.h"
+#include "server/storage/wal_reader.h"
+
+/* One shard of the epoch in hand, and what its work came to. */
+struct task {
+    struct pd_shard *shard;
+    const char *text; /* why the core refused */
+    uint64_t from_lsn;
+    uint64_t last_lsn; /* that was found, or made by sealing; 0: the log is empty */
+    struct pd_arena arena;
+    bool whole; /* the log ended with its end record, or has no records */
+    enum paramd_status status;
+    char error[PD_RECOVERY_TEXT_BYTES];
+};
+
+struct recovery {
+    const struct pd_recovery_options *options;
+    struct pd_recovery *result;
+    struct pd_definitions definitions;
+    uint32_t live;        /* epochs that counts for something: the last has control's state */
+    uint32_t place;       /* of the epoch in hand */
+    uint32_t shard_count; /* of result->shards */
+    char error[PD_RECOVERY_TEXT_BYTES];
+    struct task tasks[PD_SHARDS_MAX];
+};
+
+__attribute__((format(printf, 3, 4))) static enum paramd_status
+fail(char *error, enum paramd_status status, const char *format, ...)
+{
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(error, PD_RECOVERY_TEXT_BYTES, format, arguments);
+    va_end(arguments);
+    return status;
+}
+
+/* ---- a log ---- */
+
+/* What is done with each record. */
+typedef enum paramd_status (*take_record)(struct recovery *recovery, struct task *task,
+                                          const struct pd_logged *record);
+
+static void tell_cut(const struct recovery *recovery, const struct pd_wal_reader *reader)
+{
+    char text[PD_RECOVERY_TEXT_BYTES];
+    if (reader->cut_bytes > 0) {
+        (void)snprintf(text, sizeof text,
+                       "%s ends at offset %" PRIu64 ": %" PRIu64
+                       " bytes of a batch that was never acknowledged are left out",
+                       reader->cut_file, reader->cut_offset, reader->cut_bytes);
+        recovery->options->tell(recovery->options->context, text);
+    }
+}
+
+static enum paramd_status reader_failed(const struct pd_wal_reader *reader,
+                                        enum paramd_status status, char *error)
+{
+    return fail(error, status, "%s at offset %" PRIu64 ": %s", reader->error_file,
+                reader->error_offset, reader->error_text);
+}
+
+static enum paramd_status read_records(struct recovery *recovery, struct task *task,
+                                       const char *log, struct pd_wal_reader *reader,
+                                       take_record take)
+{
+    const struct pd_recovery_options *options = recovery->options;
+    struct pd_wal_record record;
+    enum paramd_status status;
+    while ((status = pd_wal_reader_next(reader, &record)) == PARAMD_OK) {
+        struct pd_logged logged = {
+            .kind = record.kind,
+            .header = record.header,
+            .header_count = record.header_bytes,
+            .payload = record.payload,
+            .payload_count = record.payload_bytes,
+        };
+        options->progress(options->context, record.header_bytes + record.payload_bytes);
+        if (record.lsn >= task->from_lsn && take(recovery, task, &logged) != PARAMD_OK) {
+            return fail(task->error, PARAMD_CORRUPT, "log %s, record %" PRIu64 " (%s): %s", log,
+                        record.lsn, pd_record_name(record.kind), task->text);
+        }
+    }
+    return status == PARAMD_NOT_FOUND ? PARAMD_OK : reader_failed(reader, status, task->error);
+}
+
+/* Reads a log from its task's first record and seals it. */
+static enum paramd_status read_log(struct recovery *recovery, struct task *task, const char *name,
+                                   const struct pd_manifest_log *log, take_record take)
+{
+    struct pd_wal_reader reader;
+    enum paramd_status status = pd_wal_reader_init(&reader, recovery->options->disk, name, log->id,
+                                                   task->from_lsn, log->durable_lsn);
+    if (status != PARAMD_OK) {
+        status = reader_failed(&reader, status, task->error);
+    } else {
+        status = read_records(recovery, task, name, &reader, take);
+    }
+    if (status == PARAMD_OK) {
+        task->whole = reader.last_lsn == 0 || reader.sealed;
+        tell_cut(recovery, &reader);
+        status = pd_wal_reader_seal(&reader);
+        if (status != PARAMD_OK) {
+            status = reader_failed(&reader, status, task->error);
+        }
+        task->last_lsn = reader.last_lsn;
+    }
+    pd_wal_reader_deinit(&reader);
+    return status;
+}
+
+/* ---- control ---- */
+
+static enum paramd_status take_control(struct recovery *recovery, struct task *task,
+                                       const struct pd_logged *record)
+{
+    static _Thread_local char text[PD_ERROR_TEXT_BYTES];
+    enum paramd_status status = pd_control_replay(recovery->result->control, record, text);
+    task->text = text;
+    return status;
+}
+
+static const struct pd_definition *find_definition(void *context, uint64_t model)
+{
+    struct recovery *recovery = context;
+    return pd_control_definition(recovery->result->control, model);
+}
+
+/* Every start seals the logs of those before it, a drain its own. */
+static enum paramd_status check_whole(const struct recovery *recovery, uint32_t place,
+                                      struct task *task, const char *log)
+{
+    const struct pd_manifest *manifest = &recovery->result->manifest;
+    if (!task->whole && (manifest->epochs[place].clean || place + 1 < manifest->epoch_count)) {
+        return fail(task->error, PARAMD_CORRUPT,
+                    "log %s is cut short, though it had been closed whole", log);
+    }
+    return PARAMD_OK;
+}
+
+/* A control that is what the log of the epoch at this place says. */
+static enum paramd_status replay_control(struct recovery *recovery, uint32_t place)
+{
+    struct pd_recovery *result = recovery->result;
+    struct pd_manifest_log *log = &result->manifest.epochs[place].control;
+    struct task *task = &recovery->tasks[0];
+    char name[PD_WAL_LOG_NAME_BYTES];
+    *task = (struct task){.from_lsn = 1};
+    pd_control_log_name(result->manifest.epochs[place].number, name);
+    enum paramd_status status = read_log(recovery, task, name, log, take_control);
+    if (status == PARAMD_OK) {
+        status = check_whole(recovery, place, task, name);
+    }
+    if (status != PARAMD_OK) {
+        (void)snprintf(recovery->error, sizeof recovery->error, "%s", task->error);
+    }
+    log->durable_lsn = task->last_lsn;
+    return status;
+}
+
+static enum paramd_status begin_control(struct recovery *recovery)
+{
+    struct pd_recovery *result = recovery->result;
+    pd_control_destroy(result->control);
+    result->control = NULL;
+    enum paramd_status status = pd_control_create(&recovery->options->control, &result->control);
+    return status == PARAMD_OK ? status
+                               : fail(recovery->error, status, "there is no memory to begin");
+}
+
+/* The newest epoch in whose log control has written down all it knew: of those behind it nobody has
+ * seen anything. */
+static enum paramd_status find_control(struct recovery *recovery)
+{
+    struct pd_recovery *result = recovery->result;
+    recovery->live = result->manifest.epoch_count;
+    enum paramd_status status = begin_control(recovery);
+    for (; status == PARAMD_OK && recovery->live > 0; recovery->live--) {
+        if (result->manifest.epochs[recovery->live - 1].control.id != 0) {
+            status = replay_control(recovery, recovery->live - 1);
+            if (status != PARAMD_OK || pd_control_state_complete(result->control)) {
+                return status;
+            }
+            status = begin_control(recovery);
+        }
+    }
+    return status;
+}
+
+/* ---- shards ---- */
+
+static void destroy_shards(struct pd_shard **shards, uint32_t count)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        pd_shard_destroy(shards[i]);
+        shards[i] = NULL;
+    }
+}
+
+static enum paramd_status make_shards(struct recovery *recovery, uint32_t count,
+                                      struct pd_shard **ret_shards)
+{
+    for (uint32_t i = 0; i < count; i++) {
+        struct pd_shard_options options = recovery->options->shard;
+        options.shard = i;
+        options.shards = count;
+        enum paramd_status status = pd_shard_create(&options, &ret_shards[i]);
+        if (status != PARAMD_OK) {
+            destroy_shards(ret_shards, i);
+            return fail(recovery->error, status, "there is no memory for %" PRIu32 " shards",
+                        count);
+        }
+    }
+    return PARAMD_OK;
+}
+
+/* Everything to so many shards. */
+static enum paramd_status deal(struct recovery *recovery, uint32_t count)
+{
+    struct pd_recovery *result = recovery->result;
+    struct pd_shard *shards[PD_SHARDS_MAX];
+    if (count == recovery->shard_count) {
+        return PARAMD_OK;
+    }
+    enum paramd_status status = make_shards(recovery, count, shards);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    if (recovery->shard_count > 0) {
+        status = pd_shard_reshard(result->shards, recovery->shard_count, shards, count);
+    }
+    destroy_shards(result->shards, recovery->shard_count);
+    memcpy(result->shards, shards, count * sizeof shards[0]);
+    recovery->shard_count = count;
+    return status == PARAMD_OK ? PARAMD_OK
+                               : fail(recovery->error, status,
+                                      "there is no memory to go over to %" PRIu32 " shards", count);
+}
+
+/* Has each shard's part done; the first failure by place is the whole's. */
+static enum paramd_status do_tasks(struct recovery *recovery, void (*work)(void *, uint32_t))
+{
+    const struct pd_recovery_options *options = recovery->options;
+    for (uint32_t i = 0; i < recovery->shard_count; i++) {
+        struct task *task = &recovery->tasks[i];
+        task->shard = recovery->result->shards[i];
+        task->status = PARAMD_OK;
+        pd_arena_init(&task->arena, PD_REPLAY_ARENA_BYTES);
+    }
+    options->each(options->context, recovery->shard_count, work, recovery);
+    enum paramd_status status = PARAMD_OK;
+    for (uint32_t i = 0; i < recovery->shard_count; i++) {
+        struct task *task = &recovery->tasks[i];
+        pd_arena_deinit(&task->arena);
+        if (status == PARAMD_OK && task->status != PARAMD_OK) {
+            status = task->status;
+            (void)snprintf(recovery->error, sizeof recovery->error, "%s", task->error);
+        }
+    }
+    return status;
+}
+
+static enum paramd_status take_shard(struct recovery *recovery, struct task *task,
+                                     const struct pd_logged *record)
+{
+    return pd_shard_replay(task->shard, record, &recovery->definitions, &task->arena, &task->text);
+}
+
+static enum paramd_status refuse_shard(struct recovery *recovery, struct task *task,
+                                       const struct pd_logged *record)
+{
+    (void)recovery;
+    (void)record;
+    task->text = "nobody can have written it, since control had not begun yet";
+    return PARAMD_CORRUPT;
+}
+
+static void replay_shard(void *argument, uint32_t index)
+{
+    struct recovery *recovery = argument;
+    struct task *task = &recovery->tasks[index];
+    const struct pd_manifest_epoch *epoch = &recovery->result->manifest.epochs[recovery->place];
+    char name[PD_WAL_LOG_NAME_BYTES];
+    pd_shard_log_name(index, epoch->number, name);
+    task->status = read_log(recovery, task, name, &epoch->logs[index],
+                            recovery->place < recovery->live ? take_shard : refuse_shard);
+    if (task->status == PARAMD_OK) {
+        task->status = check_whole(recovery, recovery->place, task, name);
+    }
+}
+
+/* From the epoch in hand to the last. */
+static enum paramd_status replay_epochs(struct recovery *recovery)
+{
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    for (; recovery->place < manifest->epoch_count; recovery->place++) {
+        struct pd_manifest_epoch *epoch = &manifest->epochs[recovery->place];
+        enum paramd_status status = deal(recovery, epoch->shards);
+        if (status == PARAMD_OK) {
+            status = do_tasks(recovery, replay_shard);
+        }
+        if (status != PARAMD_OK) {
+            return status;
+        }
+        for (uint32_t i = 0; i < recovery->shard_count; i++) {
+            epoch->logs[i].durable_lsn = recovery->tasks[i].last_lsn;
+            recovery->tasks[i].from_lsn = 1;
+        }
+    }
+    return PARAMD_OK;
+}
+
+/* ---- the directory ---- */
+
+static enum paramd_status storage_failed(struct recovery *recovery, enum paramd_status status,
+                                         const struct pd_storage_error *error)
+{
+    return fail(recovery->error, status, "%s at offset %" PRIu64 ": %s", error->file, error->offset,
+                error->text);
+}
+
+static enum paramd_status read_manifest(struct recovery *recovery)
+{
+    const struct pd_recovery_options *options = recovery->options;
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_storage_error error;
+    enum paramd_status status = pd_manifest_read(options->disk, manifest, &error);
+    bool is_new = status == PARAMD_NOT_FOUND;
+    if (status == PARAMD_OK || is_new) {
+        status = pd_data_dir_check(options->disk, is_new ? NULL : manifest, &error);
+    }
+    if (status != PARAMD_OK) {
+        return storage_failed(recovery, status, &error);
+    }
+    if (is_new) {
+        *manifest = (struct pd_manifest){.directory_id = options->random(options->context)};
+    }
+    return PARAMD_OK;
+}
+
+/* Whether no shard has a record of it. */
+static bool is_empty(const struct pd_manifest_epoch *epoch)
+{
+    for (uint32_t i = 0; i < epoch->shards; i++) {
+        if (epoch->logs[i].durable_lsn > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Forgets what no recovery needs, so that a daemon which often crashes at its start does not run
+ * out of epochs. The newest stays: the next number comes from it. */
+static void forget_epochs(struct pd_manifest *manifest, uint32_t live)
+{
+    uint32_t kept = 0;
+    for (uint32_t i = 0; i < manifest->epoch_count; i++) {
+        struct pd_manifest_epoch *epoch = &manifest->epochs[i];
+        bool needed = i + 1 == manifest->epoch_count || i + 1 == live;
+        if (i + 1 != live) {
+            epoch->control = (struct pd_manifest_log){0};
+        }
+        if (needed || !is_empty(epoch)) {
+            manifest->epochs[kept++] = *epoch;
+        }
+    }
+    manifest->epoch_count = kept;
+}
+
+/* The manifest with a new epoch replaces the old one. */
+static enum paramd_status begin_epoch(struct recovery *recovery)
+{
+    const struct pd_recovery_options *options = recovery->options;
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_storage_error error;
+    forget_epochs(manifest, recovery->live);
+    struct pd_manifest_epoch *epoch = pd_manifest_add_epoch(manifest, options->shards);
+    if (epoch == NULL) {
+        return fail(recovery->error, PARAMD_RESOURCE_EXHAUSTED,
+                    "MANIFEST: there have been too many starts since the last snapshot");
+    }
+    epoch->control.id = options->random(options->context);
+    for (uint32_t i = 0; i < options->shards; i++) {
+        epoch->logs[i].id = options->random(options->context);
+    }
+    enum paramd_status status = pd_manifest_write(options->disk, manifest, &error);
+    return status == PARAMD_OK ? status : storage_failed(recovery, status, &error);
+}
+
+static enum paramd_status recover(struct recovery *recovery)
+{
+    struct pd_recovery *result = recovery->result;
+    enum paramd_status status = read_manifest(recovery);
+    if (status == PARAMD_OK) {
+        status = find_control(recovery);
+    }
+    if (status == PARAMD_OK) {
+        status = replay_epochs(recovery);
+    }
+    if (status == PARAMD_OK) {
+        status = deal(recovery, recovery->options->shards);
+    }
+    if (status == PARAMD_OK) {
+        result->clean = recovery->live == 0 || result->manifest.epochs[recovery->live - 1].clean;
+        status = begin_epoch(recovery);
+    }
+    return status;
+}
+
+enum paramd_status pd_recover(const struct pd_recovery_options *options,
+                              struct pd_recovery **ret_recovery, char error[PD_RECOVERY_TEXT_BYTES])
+{
+    struct recovery *recovery = calloc(1, sizeof *recovery);
+    struct pd_recovery *result = calloc(1, sizeof *result);
+    enum paramd_status status = PARAMD_NO_MEMORY;
+    if (recovery == NULL || result == NULL) {
+        (void)fail(error, status, "there is no memory to begin");
+    } else {
+        recovery->options = options;
+        recovery->result = result;
+        recovery->definitions = (struct pd_definitions){find_definition, recovery};
+        for (uint32_t i = 0; i < PD_SHARDS_MAX; i++) {
+            recovery->tasks[i].from_lsn = 1;
+        }
+        status = recover(recovery);
+        (void)snprintf(error, PD_RECOVERY_TEXT_BYTES, "%s", recovery->error);
+        if (status != PARAMD_OK) {
+            destroy_shards(result->shards, recovery->shard_count);
+            pd_control_destroy(result->control);
+        }
+    }
+    free(recovery);
+    if (status != PARAMD_OK) {
+        free(result);
+        result = NULL;
+    }
+    *ret_recovery = result;
+    return status;
+}
