@@ -297,7 +297,8 @@ static bool do_jobs(struct pd_rig *rig)
     bool moved = false;
     for (uint32_t i = 0; i < rig->options.shards && !rig->slow_disk; i++) {
         while (pd_host_take_job(rig->hosts[i], &job)) {
-            pd_host_job_done(rig->hosts[i], PARAMD_OK, rig->now_us);
+            enum paramd_status status = rig->do_job != NULL ? rig->do_job(&job) : PARAMD_OK;
+            pd_host_job_done(rig->hosts[i], status, rig->now_us);
             moved = true;
         }
     }

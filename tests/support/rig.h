@@ -76,7 +76,8 @@ struct pd_rig {
     size_t block_bytes_max; /* the provider says no above it */
     size_t requests_peak;   /* the most requests that control found waiting at a time */
     void (*inside)(bool);   /* if set: called with true before the daemon runs, with false after */
-    bool slow_disk;         /* the shards' jobs are the test's to do; else they are done at once */
+    enum paramd_status (*do_job)(const struct pd_wal_job *); /* shards' jobs; NULL: OK at once */
+    bool slow_disk;         /* the shards' jobs are the test's to do */
     bool slow_control_disk; /* control's too */
 };
 

@@ -1,8 +1,13 @@
 /* What leaves a host before the log has it, and what does not: answers, values and messages that
  * wait, requests and messages without room, and a disk that is full or fails. */
 #include <math.h>
+#include <string.h>
 
+#include "server/host_state.h"
+#include "server/storage/wal_files.h"
+#include "server/storage/wal_reader.h"
 #include "tests/support/check_main.h"
+#include "tests/support/sim_disk.h"
 #include "tests/support/worker.h"
 
 enum { SEGMENT_BYTES = 256 * 1024, BUFFER_BYTES = 64 * 1024, SEGMENTS_MAX = 4 };
@@ -241,11 +246,111 @@ START_TEST(what_a_shard_tells_control_waits_for_its_record)
 {
     pd_send_set(wire, plan.name, "g0", "lr", 0.5, 1);
     ck_assert_uint_eq(pd_host_last_lsn(rig->hosts[0]), lsn + 1);
-    ping(wire);
-    (void)pd_wire_expect(wire, PD_KIND_PONG);
+    /* What need not wait stands behind it: control hears of things in their order. */
+    Paramd__Stat stat = PARAMD__STAT__INIT;
+    stat.request_id = pd_wire_request_id(other);
+    pd_send(other, PD_KIND_STAT, &stat.base, NULL, 0);
+    pd_wire_expect_silence(other);
     pd_wire_expect_silence(wire);
     write_batch();
     (void)pd_wire_expect(wire, PD_KIND_DONE);
+    (void)pd_wire_expect(other, PD_KIND_STATED);
+}
+END_TEST
+
+/* ---- what was recorded ---- */
+
+static struct pd_sim_disk *disk;
+static struct pd_wal_files files;
+
+static enum paramd_status do_job(const struct pd_wal_job *job)
+{
+    return pd_wal_files_run(&files, job).status;
+}
+
+static const struct pd_definition *find(void *context, uint64_t model)
+{
+    (void)context;
+    return pd_control_definition(pd_control_host_control(rig->control), model);
+}
+
+/* A shard made of what the log has. */
+static struct pd_shard *replayed(const struct pd_host_options *options, uint64_t until_lsn)
+{
+    static _Alignas(64) uint8_t payload[PD_PAYLOAD_BYTES_MAX];
+    const struct pd_definitions definitions = {.find = find};
+    struct pd_shard_options shard_options;
+    struct pd_shard *shard;
+    struct pd_arena arena;
+    struct pd_wal_reader reader;
+    struct pd_wal_record record;
+    enum paramd_status status;
+    pd_host_shard_options(options, &shard_options);
+    ck_assert(shard_options.records);
+    ck_assert_int_eq(pd_shard_create(&shard_options, &shard), PARAMD_OK);
+    pd_arena_init(&arena, PD_REPLAY_ARENA_BYTES);
+    ck_assert_int_eq(
+        pd_wal_reader_init(&reader, pd_sim_disk_of(disk), "log", config.log_id, 1, until_lsn),
+        PARAMD_OK);
+    while ((status = pd_wal_reader_next(&reader, &record)) == PARAMD_OK) {
+        if (record.payload_bytes > 0) {
+            memcpy(payload, record.payload, record.payload_bytes);
+        }
+        const struct pd_logged logged = {.kind = record.kind,
+                                         .header = record.header,
+                                         .header_count = record.header_bytes,
+                                         .payload = payload,
+                                         .payload_count = record.payload_bytes};
+        const char *text = "";
+        status = pd_shard_replay(shard, &logged, &definitions, &arena, &text);
+        ck_assert_msg(status == PARAMD_OK, "%s: %s", pd_record_name(record.kind), text);
+    }
+    ck_assert_int_eq(status, PARAMD_NOT_FOUND);
+    ck_assert_uint_eq(reader.last_lsn, until_lsn);
+    pd_wal_reader_deinit(&reader);
+    pd_arena_deinit(&arena);
+    return shard;
+}
+
+START_TEST(a_host_goes_on_with_what_the_log_of_another_has)
+{
+    disk = pd_sim_disk_create(1);
+    pd_wal_files_init(&files, pd_sim_disk_of(disk), "log");
+    rig = pd_rig_create(&(struct pd_rig_options){.log = &config});
+    rig->do_job = do_job;
+    wire = pd_wire_open(rig, 0);
+    worker = pd_worker_named(1);
+    plan = pd_plan_ledger("logged", 2000);
+    plan.logged = true;
+    plan.tensors = 2;
+    plan.tensor[1].elements = 100;
+    plan.tensor[1].init = PARAMD__INITIALISER__CLIENT;
+    (void)pd_create(wire, &worker, &plan);
+    (void)pd_attach(wire, &worker, plan.name, PARAMD__ATTACH_MODE__NEW);
+    pd_send_init(wire, &worker, &plan, 1, 0, PARAMD__PART__WEIGHTS, 3, 7);
+    (void)pd_wire_expect(wire, PD_KIND_DONE);
+    pd_rig_pass(rig, 1);
+    for (uint64_t id = 1; id <= 60; id++) {
+        enum paramd_status status = id % 7 == 0 ? PARAMD_NOT_FINITE : PARAMD_OK;
+        push_id(wire, &worker, PD_KIND_PUSH, id, status == PARAMD_OK ? 1.5F : NAN);
+        expect_ack(wire, id, status);
+    }
+    pd_send_skip(wire, &worker, pd_plan_slot(&plan, 0, 0), 61, 70);
+    (void)pd_wire_expect(wire, PD_KIND_SKIPPED);
+    pd_send_set(wire, plan.name, "g0", "lr", 0.25, 1);
+    (void)pd_wire_expect(wire, PD_KIND_DONE);
+    struct pd_host *host = rig->hosts[0];
+    uint64_t hash = pd_shard_hash(host->shard, worker.model);
+    struct pd_host_options options = host->options;
+    options.log = &config;
+    options.recovered = replayed(&options, pd_host_last_lsn(host));
+    ck_assert_uint_ne(hash, 0);
+    ck_assert_int_eq(pd_host_create(&options, &host), PARAMD_OK);
+    ck_assert_uint_eq(pd_shard_hash(host->shard, worker.model), hash);
+    pd_host_destroy(host);
+    pd_rig_destroy(rig);
+    pd_wal_files_deinit(&files);
+    pd_sim_disk_destroy(disk);
 }
 END_TEST
 
@@ -501,5 +606,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, who_breaks_the_protocol_after_a_failure_is_closed_without_them);
     tcase_add_test(cases, a_drain_waits_for_held_answers_and_the_log_ends_behind_them);
     suite_add_tcase(suite, cases);
+    TCase *written = tcase_create("written");
+    tcase_add_test(written, a_host_goes_on_with_what_the_log_of_another_has);
+    suite_add_tcase(suite, written);
     return suite;
 }
