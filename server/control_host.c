@@ -52,12 +52,17 @@ void pd_control_host_destroy(struct pd_control_host *host)
     if (host == NULL) {
         return;
     }
-    struct pd_link *link;
-    while ((link = pd_list_pop(&host->effects.records)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_control_record, link));
+    struct pd_link *link = host->effects.records.next;
+    while (link != &host->effects.records) {
+        struct pd_control_record *record = PD_CONTAINER(link, struct pd_control_record, link);
+        link = link->next;
+        free(record);
     }
-    while ((link = pd_list_pop(&host->effects.notes)) != NULL) {
-        free(PD_CONTAINER(link, struct pd_note, link));
+    link = host->effects.notes.next;
+    while (link != &host->effects.notes) {
+        struct pd_note *note = PD_CONTAINER(link, struct pd_note, link);
+        link = link->next;
+        free(note);
     }
     drop_messages(&host->effects.messages);
     drop_messages(&host->queued);

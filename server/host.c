@@ -664,7 +664,6 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     struct pd_event event = {.kind = PD_EVENT_TIME};
     struct pd_effects effects;
     host->now_us = now_us;
-    pd_host_take_queued(host);
     pd_arena_reset(&host->arena);
     pd_host_step(host, NULL, &event, &effects);
     bool waits = false;

@@ -4,7 +4,7 @@
 #include "server/host_state.h"
 
 enum {
-    /* For the records of a request beside the frame, and of a step of the initialisers. */
+    /* For the records of an event beside the frame and the results of its entries. */
     RECORDS_BYTES = PD_RECORDS_MAX * PD_RECORD_OVERHEAD_BYTES,
     MESSAGE_BYTES = 16 * 1024, /* what control tells needs no more, but a model with many groups */
     /* Requests leave so much of the buffer, and of a log that has no more room: control has decided
@@ -15,7 +15,7 @@ enum {
 
 /* ---- room ---- */
 
-/* Room for one event; what is kept for messages is kept. */
+/* Room for a request; what is kept for messages is kept. */
 static enum paramd_status reserve(struct pd_host *host, size_t bytes)
 {
     size_t kept = host->log.buffer_bytes / KEPT_SHARE;
@@ -24,18 +24,16 @@ static enum paramd_status reserve(struct pd_host *host, size_t bytes)
     return status == PARAMD_OK ? pd_host_log_reserve(&host->log, PD_RECORDS_MAX, bytes) : status;
 }
 
-/* What a request may need; 0: it records nothing. */
+/* What a request, or a step of the initialisers, may need; 0: it records nothing. */
 static size_t request_bytes(const struct pd_event *event)
 {
-    switch (event->frame_kind) {
-    case PD_KIND_PUSH:
-    case PD_KIND_PUSH_PULL:
-    case PD_KIND_INIT:
-    case PD_KIND_SKIP:
-        return RECORDS_BYTES + PD_ENTRIES_MAX + event->header_count + event->payload_count;
-    default:
-        return 0;
+    bool records = event->kind == PD_EVENT_TIME;
+    if (event->kind == PD_EVENT_REQUEST) {
+        records = event->frame_kind == PD_KIND_PUSH || event->frame_kind == PD_KIND_PUSH_PULL ||
+                  event->frame_kind == PD_KIND_INIT || event->frame_kind == PD_KIND_SKIP;
     }
+    return records ? RECORDS_BYTES + PD_ENTRIES_MAX + event->header_count + event->payload_count
+                   : 0;
 }
 
 static size_t message_bytes(const struct pd_message *message)
@@ -57,18 +55,15 @@ static size_t message_bytes(const struct pd_message *message)
 
 void pd_host_ask_log(struct pd_host *host, struct pd_event *event)
 {
-    size_t bytes = 0;
+    bool told = event->kind == PD_EVENT_MESSAGE;
+    size_t bytes = told ? message_bytes(event->message) : request_bytes(event);
     enum paramd_status status = PARAMD_OK;
+    if (bytes > 0) {
+        status =
+            told ? pd_host_log_reserve(&host->log, PD_RECORDS_MAX, bytes) : reserve(host, bytes);
+    }
     event->log_lsn = pd_wal_last_lsn(host->log.wal);
     event->durable_lsn = pd_wal_durable_lsn(host->log.wal);
-    if (event->kind == PD_EVENT_MESSAGE) {
-        bytes = message_bytes(event->message);
-        status = bytes > 0 ? pd_host_log_reserve(&host->log, PD_RECORDS_MAX, bytes) : PARAMD_OK;
-    } else {
-        bytes = event->kind == PD_EVENT_REQUEST ? request_bytes(event) : 0;
-        bytes = event->kind == PD_EVENT_TIME ? RECORDS_BYTES : bytes;
-        status = bytes > 0 ? reserve(host, bytes) : PARAMD_OK;
-    }
     event->log_room = status == PARAMD_OK ? bytes : 0;
     /* Who comes after a failure waits for the end: nothing may be said of it any more. */
     event->log_busy = status == PARAMD_BUSY || status == PARAMD_DISK;
@@ -189,7 +184,7 @@ void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t 
         release(host, conn);
     }
     if (status == PARAMD_OK) {
-        pd_host_take_queued(host); /* a full disk is tried again with the next tick, not at once */
+        pd_host_take_queued(host); /* a full disk is asked again by the next tick, not at once */
     }
     for (link = host->holding.next; link != &host->holding; link = link->next) {
         struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, holding);

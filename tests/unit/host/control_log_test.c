@@ -6,7 +6,7 @@
 #include "tests/support/check_main.h"
 #include "tests/support/worker.h"
 
-enum { SEGMENT_BYTES = 256 * 1024, BUFFER_BYTES = 64 * 1024, SEGMENTS_MAX = 4 };
+enum { SEGMENT_BYTES = 256 * 1024, BUFFER_BYTES = 64 * 1024, SEGMENTS_MAX = 4, WIRES = 40 };
 
 static const struct pd_wal_config config = {.log_id = 1,
                                             .segment_bytes = SEGMENT_BYTES,
@@ -167,16 +167,13 @@ START_TEST(a_full_disk_refuses_decisions_and_answers_questions)
 }
 END_TEST
 
-/* More decisions than the buffer takes: they wait, and none is lost. */
-START_TEST(a_busy_log_queues_what_shards_ask)
+/* More decisions than the log's buffer takes, each connection as many as it may ask for. */
+static void flood(struct pd_wire *wires[WIRES])
 {
-    enum { WIRES = 40 };
-    struct pd_wire *wires[WIRES];
-    unsigned answered = 0;
     for (unsigned i = 0; i < WIRES; i++) {
         wires[i] = pd_wire_open(rig, i % 2);
     }
-    for (unsigned round = 0; round < 8; round++) {
+    for (unsigned round = 0; round < PD_CONTROL_REQUESTS_MAX; round++) {
         for (unsigned i = 0; i < WIRES; i++) {
             pd_send_set(wires[i], plan.name, "g0", "lr", 1.0 / (1 + round * WIRES + i), 0);
         }
@@ -184,6 +181,13 @@ START_TEST(a_busy_log_queues_what_shards_ask)
     for (unsigned i = 0; i < WIRES; i++) {
         pd_wire_expect_silence(wires[i]);
     }
+}
+
+START_TEST(a_busy_log_queues_what_shards_ask)
+{
+    struct pd_wire *wires[WIRES];
+    unsigned answered = 0;
+    flood(wires);
     run_jobs(PARAMD_OK);
     for (unsigned i = 0; i < WIRES; i++) {
         while (pd_wire_read(wires[i]) != NULL) {
@@ -191,7 +195,7 @@ START_TEST(a_busy_log_queues_what_shards_ask)
             answered++;
         }
     }
-    ck_assert_uint_eq(answered, 8 * WIRES);
+    ck_assert_uint_eq(answered, PD_CONTROL_REQUESTS_MAX * WIRES);
     ck_assert(pd_control_host_idle(rig->control));
 }
 END_TEST
@@ -227,6 +231,22 @@ START_TEST(a_definition_larger_than_the_log_takes_is_refused)
     pd_wire_expect_silence(wire);
     write_batch();
     (void)pd_wire_expect(wire, PD_KIND_CREATED);
+}
+END_TEST
+
+START_TEST(what_waits_for_room_is_not_overtaken)
+{
+    struct pd_wire *wires[WIRES];
+    rig->slow_disk = true; /* the shards' answers come when the log is busy */
+    create_long(BUFFER_BYTES / 2);
+    flood(wires);
+    rig->slow_disk = false;
+    pd_rig_settle(rig);
+    list(wire); /* needs no room */
+    pd_wire_expect_silence(wire);
+    run_jobs(PARAMD_OK);
+    (void)pd_wire_expect(wire, PD_KIND_CREATED);
+    (void)pd_wire_expect(wire, PD_KIND_LISTED);
 }
 END_TEST
 
@@ -276,6 +296,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_full_disk_refuses_decisions_and_answers_questions);
     tcase_add_test(cases, a_busy_log_queues_what_shards_ask);
     tcase_add_test(cases, a_definition_larger_than_the_log_takes_is_refused);
+    tcase_add_test(cases, what_waits_for_room_is_not_overtaken);
     tcase_add_test(cases, a_failed_job_lets_nothing_leave);
     tcase_add_test(cases, the_log_ends_once_and_nothing_is_decided_after_it);
     suite_add_tcase(suite, cases);
