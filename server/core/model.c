@@ -152,6 +152,20 @@ static bool take_tables(struct pd_model *model, const struct pd_message *message
     return true;
 }
 
+static void free_tables(struct pd_model *model)
+{
+    while (model->spare_views != NULL) {
+        struct pd_view *view = model->spare_views;
+        model->spare_views = view->next_spare;
+        free(view);
+    }
+    free(model->blocks);
+    free(model->chunks);
+    free(model->places);
+    free(model->groups);
+    free(model);
+}
+
 enum paramd_status pd_model_create_empty(const struct pd_message *message, uint32_t shard,
                                          uint32_t shards, struct pd_model **ret_model)
 {
@@ -166,7 +180,7 @@ enum paramd_status pd_model_create_empty(const struct pd_message *message, uint3
     model->initialiser = message->session;
     model->definition = message->definition;
     if (!take_tables(model, message, shard, shards)) {
-        pd_model_free(model, NULL);
+        free_tables(model);
         return PARAMD_RESOURCE_EXHAUSTED;
     }
     describe_blocks(model, shard, shards);
@@ -205,16 +219,7 @@ bool pd_model_free_step(struct pd_model *model, const struct pd_memory *memory)
         memory->give(memory->context, chunk->memory, chunk->bytes);
         return false;
     }
-    while (model->spare_views != NULL) {
-        struct pd_view *view = model->spare_views;
-        model->spare_views = view->next_spare;
-        free(view);
-    }
-    free(model->blocks);
-    free(model->chunks);
-    free(model->places);
-    free(model->groups);
-    free(model);
+    free_tables(model);
     return true;
 }
 

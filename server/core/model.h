@@ -112,7 +112,7 @@ bool pd_model_take_chunk(struct pd_model *model, uint32_t first, const struct pd
 /* Frees one chunk of a dropped model that nobody uses; true when all is gone, and the model with
  * it. */
 bool pd_model_free_step(struct pd_model *model, const struct pd_memory *memory);
-/* All of them, of a model that is in no table any more. memory: NULL if it has no chunks. */
+/* All at once, of a model that is in no table any more. */
 void pd_model_free(struct pd_model *model, const struct pd_memory *memory);
 
 /* The place of (tensor, block) counted through the model; false if there is none. */

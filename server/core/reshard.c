@@ -136,6 +136,7 @@ static enum paramd_status copy_blocks(struct move *move, const struct pd_definit
         uint32_t slot = pd_slot_of_block(definition->first_slot, i);
         struct part *from = &move->from[pd_slot_shard(slot, move->from_count)];
         const struct part *to = &move->to[pd_slot_shard(slot, move->to_count)];
+        PD_ASSERT(to->model != NULL);
         struct pd_block *block = pd_model_block(to->model, i);
         if (block->parts == NULL &&
             !pd_model_take_chunk(to->model, (uint32_t)(block - to->model->blocks),

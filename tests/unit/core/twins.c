@@ -305,13 +305,19 @@ void twins_settle(struct twins *twins)
     }
 }
 
+static struct pd_model *model_of_slot(const struct twin *twin, uint32_t slot, uint64_t number)
+{
+    ck_assert_uint_gt(twin->count, 0);
+    return model_on(twin, slot % twin->count, number);
+}
+
 /* ---- frames ---- */
 
 static const struct pd_slot_ids *ids_of(const struct twin *twin, const struct twin_model *model,
                                         const struct pd_session_key *key, uint32_t slot)
 {
     static const struct pd_slot_ids none;
-    struct pd_model *on = model_on(twin, slot % twin->count, model->number);
+    struct pd_model *on = model_of_slot(twin, slot, model->number);
     const struct pd_session *session = pd_session_find(on, key->bits);
     const struct pd_slot_ids *ids = session != NULL ? pd_session_ids(session, slot) : NULL;
     return ids != NULL ? ids : &none;
@@ -579,7 +585,7 @@ static void compare_model(struct twins *twins, const struct twin_model *model)
     }
     for (uint64_t i = 0; i < definition->block_count; i++) {
         uint32_t slot = pd_slot_of_block(definition->first_slot, i);
-        const struct pd_model *on = model_on(other, slot % other->count, model->number);
+        const struct pd_model *on = model_of_slot(other, slot, model->number);
         ck_assert_msg(pd_block_hash(pd_model_block(one, i)) == pd_block_hash(pd_model_block(on, i)),
                       "seed %lu: block %lu of model %lu", twins->seed, i, model->number);
     }
@@ -658,14 +664,14 @@ void twins_restart(struct twins *twins, uint32_t shards)
     stop(twins, twin);
     uint32_t epochs = twin->epoch_count;
     begin(twin, shards);
-    struct pd_shard *from[TWIN_SHARDS_MAX];
+    struct pd_shard *from[TWIN_SHARDS_MAX] = {NULL};
     for (uint32_t i = 0; i < twin->epochs[0].shards; i++) {
         from[i] = twins_shard(i, twin->epochs[0].shards);
     }
     for (uint32_t i = 0; i < epochs; i++) {
         uint32_t count = twin->epochs[i].shards;
         uint32_t next = twin->epochs[i + 1].shards;
-        struct pd_shard *to[TWIN_SHARDS_MAX];
+        struct pd_shard *to[TWIN_SHARDS_MAX] = {NULL};
         replay(twins, &twin->epochs[i], from);
         for (uint32_t j = 0; j < next; j++) {
             to[j] = i + 1 < epochs ? twins_shard(j, next) : twin->shards[j];
