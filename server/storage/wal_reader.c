@@ -578,22 +578,25 @@ static enum paramd_status write_end(struct pd_wal_reader *reader, uint64_t offse
 enum paramd_status pd_wal_reader_seal(struct pd_wal_reader *reader)
 {
     PD_ASSERT(reader->_status == PARAMD_NOT_FOUND);
-    if (reader->sealed || reader->_segment_count == 0) {
+    bool known = reader->sealed && reader->last_lsn <= reader->_until_lsn;
+    if (known || reader->_segment_count == 0) {
         return PARAMD_OK;
     }
     uint64_t end = pd_wal_round_up(reader->_records_end, PD_WAL_PAGE_BYTES);
-    if (end + PD_WAL_PAGE_BYTES > reader->_segment_bytes) {
+    if (!reader->sealed && end + PD_WAL_PAGE_BYTES > reader->_segment_bytes) {
         return corrupt_here(reader, "no room is left where it is kept");
     }
     /* A segment's header is written with its first batch. The end says that all before it is
-     * durable, so it comes after that is true. */
+     * durable, so it comes after that is true; one that is there already may be in the page cache
+     * only, as any last batch. */
     uint64_t from = reader->_batch_offset <= PD_WAL_PAGE_BYTES ? 0 : reader->_batch_offset;
     reader->_status = PARAMD_OK;
     if (open_file(reader, reader->_segment, PD_DISK_WRITE) != PARAMD_OK ||
-        rewrite(reader, from) != PARAMD_OK || write_end(reader, end) != PARAMD_OK) {
+        rewrite(reader, from) != PARAMD_OK ||
+        (!reader->sealed && write_end(reader, end) != PARAMD_OK)) {
         return reader->_status;
     }
-    reader->last_lsn++;
+    reader->last_lsn += !reader->sealed;
     reader->sealed = true;
     reader->_status = PARAMD_NOT_FOUND;
     return PARAMD_OK;

@@ -79,7 +79,12 @@ static void recover(struct pd_wal_rig *rig, uint64_t from_lsn)
     struct pd_wal_reading reading = pd_rig_read(rig, from_lsn, durable, true);
     pd_sim_disk_plan(rig->sim, PD_SIM_FAIL, UINT64_MAX);
     if (reading.status == PARAMD_DISK) {
-        pd_sim_disk_crash(rig->sim, false);
+        /* Where only the process died, what it wrote still reads well, its end record too. */
+        if (random_below(2) == 0) {
+            pd_sim_disk_crash(rig->sim, false);
+        } else {
+            pd_sim_disk_kill(rig->sim);
+        }
         (void)read_well(rig, from_lsn, durable);
         reading = pd_rig_read(rig, from_lsn, durable, true);
     }
