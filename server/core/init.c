@@ -17,7 +17,8 @@ enum { LOG_BUSY_US = 1000 };
 void pd_shard_tell_initialised(struct pd_shard *shard, struct pd_model *model,
                                struct pd_effects *effects)
 {
-    if (model->incomplete > 0 || model->told_attempt == model->attempt) {
+    /* After a start control asks first: twice told would be another shard's turn. */
+    if (model->incomplete > 0 || !model->kept || model->told_attempt == model->attempt) {
         return;
     }
     struct pd_message *message = pd_tell(shard, effects, PD_MESSAGE_INITIALISED);

@@ -228,6 +228,20 @@ START_TEST(an_attempt_that_the_shard_did_not_see_drops_its_values)
 }
 END_TEST
 
+START_TEST(that_values_are_there_is_told_once_and_only_when_asked)
+{
+    struct pd_model *model = pd_shard_model(shard, MODEL);
+    model->kept = false; /* as replay leaves it */
+    model->told_attempt = 0;
+    step((struct pd_event){.kind = PD_EVENT_TIME, .now_us = 1});
+    ck_assert(!said(PD_MESSAGE_INITIALISED));
+    make(MODEL, 2, 1);
+    ck_assert(said(PD_MESSAGE_INITIALISED));
+    step((struct pd_event){.kind = PD_EVENT_TIME, .now_us = 2});
+    ck_assert(!said(PD_MESSAGE_INITIALISED));
+}
+END_TEST
+
 START_TEST(a_session_opened_again_has_none_of_its_push_ids)
 {
     const struct pd_session_of_model again = {MODEL, key_of(1), 2};
@@ -253,6 +267,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(core, a_model_and_a_session_that_are_not_named_are_forgotten);
     tcase_add_test(core, a_model_that_is_not_named_gives_its_memory_back);
     tcase_add_test(core, an_attempt_that_the_shard_did_not_see_drops_its_values);
+    tcase_add_test(core, that_values_are_there_is_told_once_and_only_when_asked);
     tcase_add_test(core, a_session_opened_again_has_none_of_its_push_ids);
     suite_add_tcase(suite, core);
     return suite;
