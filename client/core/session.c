@@ -220,6 +220,10 @@ void pd_client_session_reshard(struct pd_client_session *session)
         return;
     }
     session->lanes[0].wanted = true;
+    for (uint32_t slot = 0; slot < PD_SLOTS; slot++) { /* what of it was lost, if anything? */
+        struct pd_lane *lane = &session->lanes[pd_slot_shard(slot, session->lane_count)];
+        lane->wanted = lane->wanted || session->slots[slot].answered > 0;
+    }
     for (unsigned i = 0; i < old_count; i++) {
         while (old[i].resend.head != NULL) {
             struct pd_unit *unit = old[i].resend.head;

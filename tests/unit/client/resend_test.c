@@ -252,6 +252,24 @@ START_TEST(what_a_restarted_daemon_lost_is_counted_once_and_passed_over)
 }
 END_TEST
 
+START_TEST(an_idle_client_hears_what_was_lost_on_any_number_of_shards)
+{
+    struct world world;
+    struct paramd_counters counters;
+    world_init(&world, 1, 1);
+    world_join(&world, 1, ELEMENTS, 1024);
+    storm_end(&world, storm_start(&world, PD_OP_PUSH), "before", 0);
+    fake_server_lose(&world.server, 2);
+    world.server.shards = 2 + (unsigned)_i;
+    world.server.epoch++;
+    world_break(&world, 0);
+    world_pass(&world, 1000000);
+    pd_client_session_counters(world.session, &counters);
+    ck_assert_uint_eq(counters.lost, 3 * BLOCKS);
+    world_deinit(&world);
+}
+END_TEST
+
 START_TEST(versions_of_another_generation_count_as_none)
 {
     struct world world;
@@ -447,6 +465,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(tests, moved_entries_and_pulls_are_asked_for_again, 0, 10);
     tcase_add_loop_test(tests, another_number_of_shards_reroutes_what_is_unanswered, 0, 24);
     tcase_add_loop_test(tests, what_a_restarted_daemon_lost_is_counted_once_and_passed_over, 0, 4);
+    tcase_add_loop_test(tests, an_idle_client_hears_what_was_lost_on_any_number_of_shards, 0, 3);
     tcase_add_test(tests, versions_of_another_generation_count_as_none);
     tcase_add_loop_test(tests, a_model_that_is_gone_ends_every_ticket_with_not_found, 0, 12);
     tcase_add_test(tests, a_model_made_anew_under_the_same_name_is_not_the_old_one);
