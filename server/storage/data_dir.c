@@ -52,7 +52,8 @@ static bool take_number(const char **at, unsigned digits, uint32_t *ret_number)
 static enum pd_file_use log_use(const struct pd_manifest *manifest, uint32_t epoch_number,
                                 const uint32_t *shard, bool unfinished)
 {
-    uint32_t newest = manifest->epochs[manifest->epoch_count - 1].number;
+    uint32_t count = manifest->epoch_count;
+    uint32_t newest = count > 0 ? manifest->epochs[count - 1].number : 0;
     if (epoch_number > newest) {
         return PD_FILE_NEWER;
     }

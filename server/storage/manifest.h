@@ -59,7 +59,8 @@ struct pd_manifest {
     struct pd_manifest_epoch epochs[PD_EPOCHS_MAX];
 };
 
-/* OK; NOT_FOUND: there is none; VERSION: of a newer format; CORRUPT, DISK, NO_MEMORY. Blocks. */
+/* OK; NOT_FOUND: there is none; VERSION: of a newer format; CORRUPT, DISK, NO_MEMORY. Unless
+ * it is OK, what *ret_manifest holds means nothing. Blocks. */
 enum paramd_status pd_manifest_read(const struct pd_disk *disk, struct pd_manifest *ret_manifest,
                                     struct pd_storage_error *ret_error)
     __attribute__((warn_unused_result));
