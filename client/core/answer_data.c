@@ -32,7 +32,9 @@ static void push_final(struct pd_lane *lane, struct pd_unit *unit, int status, u
     if (status == PARAMD_OK) {
         session->counters.pushes++;
         block->applied++;
-        block->seen = version > block->seen ? version : block->seen;
+        /* One that comes late, from a daemon that is gone, speaks of versions of that one. */
+        bool now = lane->generation == session->generation;
+        block->seen = now && version > block->seen ? version : block->seen;
     } else if (status != PARAMD_CANCELLED) {
         session->counters.refused++;
     }

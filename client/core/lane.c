@@ -173,6 +173,7 @@ bool pd_lane_attached(struct pd_lane *lane, const Paramd__Attached *attached)
         last[slot] = attached->push_id[i];
     }
     lane->state = PD_LANE_ATTACHED;
+    lane->generation = attached->generation;
     lane->gaps_next = lane->link;
     for (uint32_t slot = lane->link; slot < PD_SLOTS; slot += session->lane_count) {
         slot_attached(session, &session->slots[slot], last[slot]);

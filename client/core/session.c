@@ -184,10 +184,11 @@ void pd_client_session_destroy(struct pd_client_session *session)
     pd_definition_destroy(pd_client_session_dissolve(session));
 }
 
-/* Versions of another generation count as 0: they may name other values now. */
+/* Versions of another generation count as 0: they may name other values now. Generations grow: a
+ * lower one comes late, from a daemon that is gone. */
 void pd_client_session_generation(struct pd_client_session *session, uint64_t generation)
 {
-    if (session->generation == generation) {
+    if (generation <= session->generation) {
         return;
     }
     session->generation = generation;

@@ -141,7 +141,8 @@ struct pd_lane {
     struct pd_client_session *session;
     unsigned link;
     enum pd_lane_state state;
-    bool wanted; /* keep it attached */
+    uint64_t generation; /* of the model, when it was attached last */
+    bool wanted;         /* keep it attached */
     struct pd_units
         ready; /* never sent, in call order; of pushes only as many as the slots admit */
     struct pd_units resend;       /* with push ids, to be sent before ready */
