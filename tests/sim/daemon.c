@@ -1,141 +1,14 @@
 /* The daemon as a process: real hosts and the real control core, messages carried between them,
- * bytes moved as net/ moves them. It can be killed and started again with what its disk kept, which
- * today is nothing. */
+ * bytes moved as net/ moves them. */
 #include <stdlib.h>
-#include <string.h>
 
 #include "server/host_state.h"
 #include "tests/sim/sim.h"
 
 enum {
-    STREAM_DAEMON = 10,
     TICK_US = 250000,
-    MAIL_US = 200, /* at most, until a loop looks into its mailbox */
-    BLOCKS_MAX = 64 * 1024 * 1024,
-    PUSH_IDS_MAX = 4 * 1024 * 1024,
-    SESSIONS_MAX = 100
+    MAIL_US = 200 /* at most, until a loop looks into its mailbox */
 };
-
-/* Starts of the daemon lie further apart than it makes numbers. */
-#define EPOCH_US UINT64_C(1700000000000000)
-
-/* ---- Start and end ---- */
-
-static void *take(void *context, size_t bytes)
-{
-    struct sim *sim = context;
-    size_t rounded = (bytes + 63) / 64 * 64;
-    void *memory =
-        sim->daemon.block_bytes + bytes <= BLOCKS_MAX ? aligned_alloc(64, rounded) : NULL;
-    if (memory != NULL) {
-        memset(memory, 0, rounded);
-        sim->daemon.block_bytes += bytes;
-    }
-    return memory;
-}
-
-static void give(void *context, void *memory, size_t bytes)
-{
-    struct sim *sim = context;
-    sim->daemon.block_bytes -= bytes;
-    free(memory);
-}
-
-static void make_hosts(struct sim *sim)
-{
-    struct sim_daemon *daemon = &sim->daemon;
-    for (uint32_t i = 0; i < daemon->shards; i++) {
-        const struct pd_host_options options = {
-            .shard = i,
-            .shards = daemon->shards,
-            .connections_max = SIM_CONNS_MAX,
-            .in_flight_max = sim->in_flight_max,
-            .copies_max = sim->copies_max,
-            .push_ids_max = PUSH_IDS_MAX,
-            .lease_us = SIM_LEASE_US,
-            .retention_us = SIM_RETENTION_US,
-            .memory = {take, give, sim},
-            .version = "paramd/sim",
-        };
-        if (pd_host_create(&options, &daemon->hosts[i]) != PARAMD_OK) {
-            abort();
-        }
-    }
-}
-
-static void schedule_ticks(struct sim *sim)
-{
-    for (uint32_t i = 0; i < sim->daemon.shards; i++) {
-        uint64_t after_us = sim_random_between(&sim->daemon.random, 1, TICK_US);
-        sim_schedule(sim, after_us, SIM_EVENT_TICK, i, 0, sim->daemon.serial);
-    }
-    sim_schedule(sim, TICK_US, SIM_EVENT_TICK, SIM_CONTROL, 0, sim->daemon.serial);
-}
-
-void sim_daemon_start(struct sim *sim)
-{
-    struct sim_daemon *daemon = &sim->daemon;
-    daemon->serial = ++sim->next_serial;
-    daemon->random =
-        sim_random_stream(sim->options.seed, ((uint64_t)STREAM_DAEMON << 32) + daemon->serial);
-    if (sim->counts.daemon_starts > 0) {
-        uint32_t shards = (uint32_t)sim_random_between(&daemon->random, 1, SIM_SHARDS_MAX);
-        sim->counts.reshardings += shards != daemon->shards;
-        daemon->shards = shards;
-    }
-    const struct pd_control_options options = {
-        .shards = daemon->shards,
-        .models_max = SIM_MODELS,
-        .sessions_max = SESSIONS_MAX,
-        .lease_us = SIM_LEASE_US,
-        .retention_us = SIM_RETENTION_US,
-        .start_us = EPOCH_US + sim->now_us,
-        .version = "paramd/sim",
-    };
-    struct pd_control_host_options host = {0};
-    if (pd_control_create(&options, &host.control) != PARAMD_OK ||
-        pd_control_host_create(&host, &daemon->control) != PARAMD_OK) {
-        abort();
-    }
-    make_hosts(sim);
-    for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
-        pd_link_init(&daemon->mail[i]);
-        daemon->mail_due[i] = false;
-    }
-    daemon->up = true;
-    sim->counts.daemon_starts++;
-    sim_trace(sim, "daemon starts (shards)", daemon->shards, 0, 0);
-    schedule_ticks(sim);
-}
-
-void sim_daemon_kill(struct sim *sim)
-{
-    struct sim_daemon *daemon = &sim->daemon;
-    if (!daemon->up) {
-        return;
-    }
-    sim_trace(sim, "daemon is killed", 0, 0, 0);
-    for (uint32_t i = 0; i < daemon->shards; i++) {
-        pd_host_destroy(daemon->hosts[i]);
-        daemon->hosts[i] = NULL;
-    }
-    struct pd_link *link;
-    for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
-        while ((link = pd_list_pop(&daemon->mail[i])) != NULL) {
-            pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
-        }
-    }
-    pd_control_host_destroy(daemon->control);
-    daemon->control = NULL;
-    daemon->up = false;
-    daemon->paused = false;
-    daemon->serial = 0;
-    for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
-        if (sim->conns[i].used && sim->conns[i].at_host != NULL) {
-            sim_net_close_host(sim, &sim->conns[i]);
-        }
-    }
-}
 
 /* After each call that may have changed a block: between two of them nothing is read. */
 static void left_host(struct sim *sim, uint32_t shard)
@@ -158,20 +31,28 @@ static void post(struct sim *sim, uint32_t receiver, struct pd_message *message)
     }
 }
 
-static void control_step(struct sim *sim, struct pd_message *message)
+/* What control has to say goes out, and what it has to write is taken. */
+static void serve_control(struct sim *sim)
 {
     struct sim_daemon *daemon = &sim->daemon;
-    sim_enter(sim, SIM_DAEMON);
-    pd_control_host_step(daemon->control, message, sim->now_us);
-    sim_leave(sim);
-    struct pd_message *told;
-    while ((told = pd_control_host_next_message(daemon->control)) != NULL) {
-        post(sim, told->shard, told);
-    }
+    struct pd_message *message;
     struct pd_note *note;
-    while ((note = pd_control_host_next_note(daemon->control)) != NULL) {
+    while ((message = pd_control_host_next_message(daemon->control_host)) != NULL) {
+        post(sim, message->shard, message);
+    }
+    while ((note = pd_control_host_next_note(daemon->control_host)) != NULL) {
         free(note);
     }
+    sim_recovery_watch(sim);
+    sim_storage_work(sim, SIM_CONTROL);
+}
+
+static void control_step(struct sim *sim, struct pd_message *message)
+{
+    sim_enter(sim, SIM_DAEMON);
+    pd_control_host_step(sim->daemon.control_host, message, sim->now_us);
+    sim_leave(sim);
+    serve_control(sim);
 }
 
 static void serve(struct sim *sim, uint32_t shard);
@@ -317,6 +198,35 @@ static void serve(struct sim *sim, uint32_t shard)
     while ((message = pd_host_next_outgoing(host)) != NULL) {
         post(sim, SIM_CONTROL, message);
     }
+    sim_storage_work(sim, shard);
+}
+
+void sim_daemon_recovered(struct sim *sim, bool clean)
+{
+    sim_enter(sim, SIM_DAEMON);
+    enum paramd_status status =
+        pd_control_host_recovered(sim->daemon.control_host, clean, sim->now_us);
+    sim_leave(sim);
+    if (status == PARAMD_OK) {
+        serve_control(sim);
+    } else {
+        sim_daemon_stop(sim);
+    }
+}
+
+void sim_daemon_job_done(struct sim *sim, uint32_t writer, enum paramd_status status)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    sim_enter(sim, SIM_DAEMON);
+    if (writer == SIM_CONTROL) {
+        pd_control_host_job_done(daemon->control_host, status, sim->now_us);
+        sim_leave(sim);
+        serve_control(sim);
+    } else {
+        pd_host_job_done(daemon->hosts[writer], status, sim->now_us);
+        left_host(sim, writer);
+        serve(sim, writer);
+    }
 }
 
 void sim_daemon_receive(struct sim *sim, struct sim_conn *conn)
@@ -339,14 +249,27 @@ void sim_daemon_write(struct sim *sim, struct sim_conn *conn)
     }
 }
 
+void sim_daemon_schedule(struct sim *sim)
+{
+    struct sim_daemon *daemon = &sim->daemon;
+    for (uint32_t i = 0; i < daemon->shards; i++) {
+        uint64_t after_us = sim_random_between(&daemon->random, 1, TICK_US);
+        sim_schedule(sim, after_us, SIM_EVENT_TICK, i, 0, daemon->serial);
+    }
+    sim_schedule(sim, TICK_US, SIM_EVENT_TICK, SIM_CONTROL, 0, daemon->serial);
+}
+
 void sim_daemon_resume(struct sim *sim)
 {
     sim->daemon.paused = false;
     sim_trace(sim, "daemon goes on", 0, 0, 0);
-    schedule_ticks(sim);
+    sim_daemon_schedule(sim);
     for (uint32_t i = 0; i <= SIM_CONTROL; i++) {
         if (sim->daemon.mail_due[i]) {
             sim_schedule(sim, 1, SIM_EVENT_MAIL, i, 0, sim->daemon.serial);
+        }
+        if (sim->storage.logs[i].due) {
+            sim_schedule(sim, 1, SIM_EVENT_JOB, i, 0, sim->daemon.serial);
         }
     }
     for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {

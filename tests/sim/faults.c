@@ -9,7 +9,9 @@ enum {
     PAUSE_SHORT_US = 400000,
     PAUSE_LONG_US = 10000000, /* beyond lease and retention */
     TWIN_US = 5000000,
-    RESTART_US = 2500000
+    RESTART_US = 2500000,
+    DISK_CALLS = 12, /* a fault of the disk comes at one of so many next calls */
+    FULL_US = 1500000
 };
 
 const char *sim_fault_name(enum sim_fault_kind kind)
@@ -145,9 +147,13 @@ static void start_twin(struct sim *sim, uint32_t identity, struct sim_random *ra
 static void kill_daemon(struct sim *sim, struct sim_random *random)
 {
     uint64_t after_us = sim_random_between(random, 1000, RESTART_US);
+    bool power = sim_random_chance(random, 70);
+    bool in_start = sim_random_chance(random, 25);
+    uint32_t start_crashes = (uint32_t)sim_random_between(random, 1, 2);
     if (sim->daemon.up) {
         reset_all(sim, SIM_DAEMON, random);
-        sim_daemon_kill(sim);
+        sim->daemon.start_crashes = in_start ? start_crashes : 0;
+        sim_daemon_kill(sim, power);
         sim_schedule(sim, after_us, SIM_EVENT_START, SIM_DAEMON, 0, 0);
     }
 }
@@ -167,6 +173,30 @@ static void starve(struct sim *sim, uint32_t client, struct sim_random *random)
     uint64_t which = sim_random_between(random, 1, ALLOCATIONS);
     sim->short_of_memory = daemon ? SIM_DAEMON : client;
     pd_allocations_fail((unsigned)which);
+}
+
+/* ---- Disk ---- */
+
+static void fill_disk(struct sim *sim, struct sim_random *random)
+{
+    uint64_t for_us = sim_random_between(random, 1000, FULL_US);
+    if (sim->durable) {
+        pd_sim_disk_limit(sim->storage.disk, 0);
+        sim_schedule(sim, for_us, SIM_EVENT_SPACE, 0, 0, 0);
+    }
+}
+
+static void break_disk(struct sim *sim, enum sim_fault_kind kind, struct sim_random *random)
+{
+    static const enum pd_sim_fault damages[] = {PD_SIM_BIT_FLIP, PD_SIM_LOST_WRITE,
+                                                PD_SIM_MISDIRECTED};
+    uint64_t calls = sim_random_between(random, 1, DISK_CALLS);
+    uint64_t which = sim_random_between(random, 0, 2);
+    sim_storage_fault(sim,
+                      kind == SIM_FAULT_DISK_SYNC    ? PD_SIM_SYNC_FAILS
+                      : kind == SIM_FAULT_DISK_SHORT ? PD_SIM_SHORT_WRITE
+                                                     : damages[which],
+                      calls);
 }
 
 void sim_fault_begin(struct sim *sim, uint32_t number)
@@ -199,6 +229,14 @@ void sim_fault_begin(struct sim *sim, uint32_t number)
         break;
     case SIM_FAULT_DAEMON_PAUSE:
         pause_daemon(sim, &random);
+        break;
+    case SIM_FAULT_DISK_FULL:
+        fill_disk(sim, &random);
+        break;
+    case SIM_FAULT_DISK_SYNC:
+    case SIM_FAULT_DISK_SHORT:
+    case SIM_FAULT_DISK_DAMAGE:
+        break_disk(sim, fault->kind, &random);
         break;
     case SIM_FAULT_ALLOCATION:
         starve(sim, client, &random);

@@ -55,14 +55,14 @@ static void put_nan(enum paramd_dtype dtype, void *values, size_t i)
 
 /* A gradient and its claims, one for each block. */
 static void fill(struct sim_model_record *record, const struct sim_job *job, size_t io, float value,
-                 struct sim_claim *claims)
+                 uint64_t owner, struct sim_claim *claims)
 {
     uint32_t tensor = job->io[io].tensor;
     const struct pd_tensor_def *def = &record->definition->tensors[tensor];
     void *gradient = (void *)(uintptr_t)job->io[io].gradient;
     bool ledger = record->plan->tensors[tensor].kind == SIM_TENSOR_LEDGER;
     for (uint64_t i = 0; i < def->blocks; i++) {
-        claims[i] = sim_ledger_claim(record, (uint32_t)(def->first_block + i));
+        claims[i] = sim_ledger_claim(record, (uint32_t)(def->first_block + i), owner);
         if (ledger) {
             uint64_t first = i * record->definition->block_elements;
             put(job->dtype, gradient, (size_t)(first + claims[i].coordinate), value);
@@ -133,10 +133,12 @@ static void make_claims(struct sim *sim, struct sim_process *process, struct sim
     }
     job->claims = calloc(units, sizeof *job->claims);
     struct sim_claim *claim = job->claims;
+    bool current = sim_watch_generation(sim, record->number) ==
+                   sim_session_generation(process->handles[job->model].session);
     for (size_t i = 0; i < job->io_count; i++) {
         const struct pd_tensor_def *def = &record->definition->tensors[job->io[i].tensor];
         if (pushes(job->kind)) {
-            fill(record, job, i, value, claim);
+            fill(record, job, i, value, process->handles[job->model].owner, claim);
             process->pushed += def->blocks;
             sim->counts.pushes += def->blocks;
         }
@@ -146,7 +148,8 @@ static void make_claims(struct sim *sim, struct sim_process *process, struct sim
                                     &info);
             claim->number = record->number;
             claim->block = (uint32_t)(def->first_block + j);
-            claim->floor = info.version;
+            claim->floor = current ? info.version : 0;
+            claim->start = sim->counts.daemon_starts;
         }
     }
 }
@@ -303,6 +306,7 @@ void sim_job_end(struct sim *sim, struct sim_process *process, struct sim_job *j
         sim->counts.refused += unit.status == PARAMD_NOT_FINITE || unit.status == PARAMD_REFUSED;
         sim->counts.unknown += unit.status == PARAMD_UNKNOWN;
         if (pushes(job->kind)) {
+            process->handles[job->model].others += unit.status != PARAMD_OK;
             sim_ledger_settle(sim, &job->claims[i], unit.status, job->bad && i == 0,
                               job->cancelled);
         }

@@ -36,6 +36,7 @@ static void describe(struct sim_model_record *record)
             block->elements = pd_block_elements(tensor->elements, definition->block_elements, j);
             if (block->kind == SIM_TENSOR_LEDGER) {
                 block->applied_at = calloc(block->elements, sizeof *block->applied_at);
+                block->owners = calloc(block->elements, sizeof *block->owners);
                 block->rules = calloc(block->elements, sizeof *block->rules);
             }
         }
@@ -70,10 +71,13 @@ void sim_ledger_free(struct sim *sim)
         sim->ledger.records = record->next;
         for (uint64_t i = 0; i < record->block_count; i++) {
             free(record->blocks[i].applied_at);
+            free(record->blocks[i].owners);
+            free(record->blocks[i].hashes);
             free(record->blocks[i].rules);
             free(record->blocks[i].values);
         }
         free(record->blocks);
+        free(record->sets);
         free(record);
     }
 }
@@ -92,17 +96,48 @@ bool sim_ledger_room(const struct sim_model_record *record, uint32_t tensor)
     return true;
 }
 
-struct sim_claim sim_ledger_claim(struct sim_model_record *record, uint32_t block)
+struct sim_claim sim_ledger_claim(struct sim_model_record *record, uint32_t block, uint64_t owner)
 {
-    return (struct sim_claim){.number = record->number,
-                              .block = block,
-                              .coordinate = (uint32_t)record->blocks[block].started++};
+    struct sim_block_record *record_of = &record->blocks[block];
+    uint32_t coordinate = (uint32_t)record_of->started++;
+    if (record_of->kind == SIM_TENSOR_LEDGER) {
+        record_of->owners[coordinate] = owner;
+    }
+    return (struct sim_claim){
+        .number = record->number, .block = block, .coordinate = coordinate, .owner = owner};
 }
 
 static bool never_applied(int status)
 {
     return status == PARAMD_CANCELLED || status == PARAMD_REFUSED || status == PARAMD_NOT_FINITE ||
            status == PARAMD_TOO_STALE;
+}
+
+/* Acknowledged, by a daemon that was killed, at a level that promises nothing beyond its life. */
+static void lose(struct sim *sim, struct sim_block_record *block, uint32_t coordinate)
+{
+    block->rules[coordinate] = SIM_RULE_ZERO;
+    sim_worker_lost(sim, block->owners[coordinate]);
+}
+
+static void settle_ledger(struct sim *sim, const struct sim_model_record *record,
+                          const struct sim_claim *claim, int status)
+{
+    struct sim_block_record *block = &record->blocks[claim->block];
+    uint64_t applied_at = block->applied_at[claim->coordinate];
+    bool other_start = claim->start != sim->counts.daemon_starts || !sim->daemon.up;
+    block->rules[claim->coordinate] = status == PARAMD_OK     ? SIM_RULE_ONE
+                                      : never_applied(status) ? SIM_RULE_ZERO
+                                                              : SIM_RULE_NONE;
+    if (status == PARAMD_OK && applied_at == 0 && !record->plan->logged && other_start) {
+        lose(sim, block, claim->coordinate);
+    } else if (status == PARAMD_OK && applied_at == 0) {
+        sim_violate(sim, "model %s, block %u: push %u is acknowledged and was not applied",
+                    record->plan->name, claim->block, claim->coordinate);
+    } else if (never_applied(status) && applied_at != 0) {
+        sim_violate(sim, "model %s, block %u: push %u is %s and was applied", record->plan->name,
+                    claim->block, claim->coordinate, paramd_status_name(status));
+    }
 }
 
 void sim_ledger_settle(struct sim *sim, const struct sim_claim *claim, int status, bool bad,
@@ -117,25 +152,15 @@ void sim_ledger_settle(struct sim *sim, const struct sim_claim *claim, int statu
         sim_violate(sim, "model %s, block %u: a sound push was refused: %s", name, claim->block,
                     paramd_status_name(status));
     }
-    if (status == PARAMD_OK && ++block->answered + 1 > block->version) {
+    bool counts = record->plan->logged || claim->start == sim->counts.daemon_starts;
+    if (status == PARAMD_OK && counts && ++block->answered + 1 > block->version) {
         sim_violate(sim, "model %s, block %u: %llu pushes are acknowledged, its version is %llu",
                     name, claim->block, (unsigned long long)block->answered,
                     (unsigned long long)block->version);
     }
-    if (block->kind != SIM_TENSOR_LEDGER) {
-        return;
+    if (block->kind == SIM_TENSOR_LEDGER) {
+        settle_ledger(sim, record, claim, status);
     }
-    uint64_t applied_at = block->applied_at[claim->coordinate];
-    if (status == PARAMD_OK && applied_at == 0) {
-        sim_violate(sim, "model %s, block %u: push %u is acknowledged and was not applied", name,
-                    claim->block, claim->coordinate);
-    } else if (never_applied(status) && applied_at != 0) {
-        sim_violate(sim, "model %s, block %u: push %u is %s and was applied", name, claim->block,
-                    claim->coordinate, paramd_status_name(status));
-    }
-    block->rules[claim->coordinate] = status == PARAMD_OK     ? SIM_RULE_ONE
-                                      : never_applied(status) ? SIM_RULE_ZERO
-                                                              : SIM_RULE_NONE;
 }
 
 /* ---- The daemon's blocks ---- */
@@ -198,6 +223,18 @@ static void observe_uniform(struct sim *sim, const struct sim_model_record *reco
     }
 }
 
+static void keep_hash(struct sim_block_record *record_of, const struct pd_block *block)
+{
+    if (block->version >= record_of->hash_capacity) {
+        size_t capacity = (size_t)(block->version + 16) * 2;
+        record_of->hashes = realloc(record_of->hashes, capacity * sizeof *record_of->hashes);
+        memset(record_of->hashes + record_of->hash_capacity, 0,
+               (capacity - record_of->hash_capacity) * sizeof *record_of->hashes);
+        record_of->hash_capacity = capacity;
+    }
+    record_of->hashes[block->version] = pd_block_hash(block);
+}
+
 void sim_ledger_observe(struct sim *sim, struct sim_model_record *record,
                         const struct pd_block *block)
 {
@@ -214,10 +251,90 @@ void sim_ledger_observe(struct sim *sim, struct sim_model_record *record,
                     (unsigned long long)block->version, (unsigned long long)record_of->started);
     }
     record_of->version = block->version;
+    keep_hash(record_of, block);
     if (block->version > 0 && record_of->kind == SIM_TENSOR_LEDGER) {
         observe_ledger(sim, record, record_of, in_model, block);
     } else if (block->version > 0 && record_of->kind == SIM_TENSOR_UNIFORM) {
         observe_uniform(sim, record, record_of, block);
+    }
+}
+
+/* ---- A start ---- */
+
+/* The ones are those that the block had at this version. */
+static void recover_ledger(struct sim *sim, const struct sim_model_record *record,
+                           struct sim_block_record *record_of, uint32_t in_model,
+                           const struct pd_block *block)
+{
+    for (uint32_t i = 0; i < block->elements; i++) {
+        bool there = block->parts[i] != 0.0F;
+        uint64_t *applied_at = &record_of->applied_at[i];
+        if (there ? *applied_at == 0 : *applied_at != 0 && *applied_at <= block->version) {
+            sim_violate(sim, "model %s, block %u: at version %llu it was another one: push %u",
+                        record->plan->name, in_model, (unsigned long long)block->version, i);
+            return;
+        }
+        if (there && *applied_at > block->version) {
+            *applied_at = block->version; /* with others, between two looks */
+        } else if (!there && *applied_at != 0) {
+            *applied_at = 0;
+            if (record_of->rules[i] == SIM_RULE_ONE && record->plan->logged) {
+                sim_violate(sim, "model %s, block %u: push %u was acknowledged and is lost",
+                            record->plan->name, in_model, i);
+            } else if (record_of->rules[i] == SIM_RULE_ONE) {
+                lose(sim, record_of, i);
+            }
+        }
+    }
+}
+
+/* Forgets what the block was at later versions than this one. */
+static void cut_history(struct sim_block_record *record_of, uint64_t version)
+{
+    size_t first = (size_t)(version + 1);
+    size_t parts = first * PD_PARTS_MAX;
+    if (first < record_of->hash_capacity) {
+        memset(record_of->hashes + first, 0,
+               (record_of->hash_capacity - first) * sizeof *record_of->hashes);
+    }
+    if (parts < record_of->value_capacity) {
+        memset(record_of->values + parts, 0xff,
+               (record_of->value_capacity - parts) * sizeof *record_of->values);
+    }
+    record_of->version = version;
+}
+
+void sim_ledger_recover(struct sim *sim, struct sim_model_record *record,
+                        const struct pd_block *block)
+{
+    uint32_t in_model =
+        (uint32_t)(record->definition->tensors[block->tensor].first_block + block->block);
+    struct sim_block_record *record_of = &record->blocks[in_model];
+    uint64_t version = block->version;
+    const char *name = record->plan->name;
+    if (record_of->first_checked && (version == 0 || version > record_of->version)) {
+        sim_violate(sim, "model %s, block %u: version %llu, of %llu, was recovered", name, in_model,
+                    (unsigned long long)version, (unsigned long long)record_of->version);
+    } else if (record->plan->logged && version < 1 && record_of->answered > 0) {
+        sim_violate(sim, "model %s, block %u: no values, and acknowledged pushes", name, in_model);
+    } else if (record->plan->logged && record_of->answered + 1 > version && version > 0) {
+        sim_violate(sim, "model %s, block %u: version %llu, and %llu pushes are acknowledged", name,
+                    in_model, (unsigned long long)version, (unsigned long long)record_of->answered);
+    } else if (record_of->first_checked && version < record_of->hash_capacity &&
+               record_of->hashes[version] != 0 &&
+               record_of->hashes[version] != pd_block_hash(block)) {
+        sim_violate(sim, "model %s, block %u is not what it was at version %llu", name, in_model,
+                    (unsigned long long)version);
+    }
+    if (!sim->violated && record_of->first_checked && record_of->kind == SIM_TENSOR_LEDGER) {
+        recover_ledger(sim, record, record_of, in_model, block);
+    }
+    if (!record->plan->logged && record_of->answered + 1 > version) {
+        record_of->answered = version > 0 ? version - 1 : 0;
+    }
+    cut_history(record_of, version);
+    if (!sim->violated) {
+        sim_ledger_observe(sim, record, block);
     }
 }
 
@@ -262,17 +379,21 @@ static void read_ledger(struct sim *sim, const struct sim_model_record *record,
                         bool pushed)
 {
     const struct sim_block_record *block = &record->blocks[claim->block];
+    bool old = claim->start != sim->counts.daemon_starts; /* of what a crash may have undone */
     uint64_t ones = 0;
     uint64_t newest = 1;
     for (uint32_t i = 0; i < block->elements; i++) {
         int value = element(dtype, values, i);
-        if (value < 0 || (value == 1 && block->applied_at[i] == 0)) {
+        if (value < 0 || (value == 1 && (old ? i >= block->started : block->applied_at[i] == 0))) {
             sim_violate(sim, "model %s, block %u: a read has push %u, which was never applied",
                         record->plan->name, claim->block, i);
             return;
         }
         ones += (uint64_t)value;
         newest = value == 1 && block->applied_at[i] > newest ? block->applied_at[i] : newest;
+    }
+    if (old) {
+        return;
     }
     if (ones + 1 != newest) {
         sim_violate(sim, "model %s, block %u: a torn read: %llu pushes, of version %llu",
@@ -305,7 +426,7 @@ void sim_ledger_read_parts(struct sim *sim, const struct sim_claim *claim,
 {
     const struct sim_model_record *record = sim_ledger_find(sim, claim->number);
     const struct sim_block_record *block = &record->blocks[claim->block];
-    if (block->kind != SIM_TENSOR_UNIFORM) {
+    if (block->kind != SIM_TENSOR_UNIFORM || claim->start != sim->counts.daemon_starts) {
         return;
     }
     for (uint64_t version = block->version; version > 0 && version >= claim->floor; version--) {

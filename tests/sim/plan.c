@@ -9,13 +9,21 @@
 
 enum { STREAM_PLAN = 1, STREAM_FAULTS, STREAM_FAULT };
 
-enum { ELEMENTS_MAX = 4096, CLIENT_PUSHES_MIN = 210 };
+enum {
+    ELEMENTS_MAX = 2100,
+    CLIENT_PUSHES_MIN = 210,
+    DURABLE_PERCENT = 94, /* of the runs have a data directory */
+    LOGGED_PERCENT = 70,  /* of their models are at this ack level, the others at `applied` */
+    CRASH_PERCENT = 85,
+    CRASH_US = 100000,
+    DAMAGE_PERCENT = 15 /* its runs end with the next start, as a rule */
+};
 
 /* ---- Models ---- */
 
 static uint64_t draw_elements(struct sim_random *random)
 {
-    static const uint64_t sizes[] = {64, 100, 500, 1024, 1500, 2048, 3000, 4096};
+    static const uint64_t sizes[] = {64, 100, 500, 1024, 1100, 1500, 2048, ELEMENTS_MAX};
     return sizes[sim_random_between(random, 0, sizeof sizes / sizeof sizes[0] - 1)];
 }
 
@@ -53,7 +61,7 @@ static void draw_model(struct sim_random *random, struct sim_model_plan *model, 
         optimizers++;
     }
     (void)snprintf(model->name, sizeof model->name, "%s", names[number]);
-    model->block_elements = sim_random_chance(random, 50) ? 1024 : 4096;
+    model->block_elements = sim_random_chance(random, 70) ? 1024 : 2048;
     model->group_count = number == 0 ? 1 : (uint32_t)sim_random_between(random, 1, SIM_GROUPS_MAX);
     for (uint32_t i = 0; i < model->group_count; i++) {
         uint64_t which = sim_random_between(random, 0, optimizers - 1);
@@ -116,6 +124,7 @@ struct pd_definition *sim_plan_definition(const struct sim_model_plan *plan)
     message.n_tensors = plan->tensor_count;
     message.tensors = tensor_list;
     message.block_elements = plan->block_elements;
+    message.ack_level = plan->logged ? PARAMD__ACK_LEVEL__LOGGED : PARAMD__ACK_LEVEL__APPLIED;
     struct pd_definition *definition = NULL;
     char text[PD_ERROR_TEXT_BYTES] = "";
     if (pd_definition_create(plan->name, &message, &definition, text) != PARAMD_OK) {
@@ -156,17 +165,26 @@ static void draw_faults(struct sim *sim, struct sim_random *random)
     uint32_t kind_count = 0;
     uint64_t subset = sim_random_next(random);
     bool all = sim_random_chance(random, 50);
+    bool damage = sim_random_chance(random, DAMAGE_PERCENT);
     for (uint32_t i = 0; i < SIM_FAULT_KINDS; i++) {
-        if (all || (subset >> i & 1) != 0 || (subset >> 32) % SIM_FAULT_KINDS == i) {
+        if (i == SIM_FAULT_DISK_DAMAGE && !damage) {
+            continue;
+        }
+        if (all || (subset >> i & 1) != 0 || (subset >> 32) % SIM_FAULT_DISK_DAMAGE == i) {
             kinds[kind_count++] = (enum sim_fault_kind)i;
         }
     }
     sim->fault_count = (uint32_t)sim_random_between(random, 2, SIM_FAULTS_MAX);
+    bool crash = sim_random_chance(random, CRASH_PERCENT);
     for (uint32_t i = 0; i < sim->fault_count; i++) {
         struct sim_fault *fault = &sim->faults[i];
         fault->kind = kinds[sim_random_between(random, 0, kind_count - 1)];
         fault->at_us = sim_random_between(random, 0, SIM_FAULTS_END_US);
         fault->random = sim_random_stream(sim->options.seed, STREAM_FAULT + 1000 + i);
+    }
+    if (crash) { /* while there is work */
+        sim->faults[0].kind = SIM_FAULT_DAEMON_KILL;
+        sim->faults[0].at_us = sim_random_between(random, CRASH_US, SIM_FAULTS_END_US / 2);
     }
 }
 
@@ -180,8 +198,10 @@ void sim_plan_make(struct sim *sim)
     sim->local = sim_random_chance(&random, 50);
     sim->copies_max = sim_random_chance(&random, 50) ? 128 * 1024 : 4096 * 1024;
     sim->in_flight_max = sim_random_chance(&random, 50) ? 256 * 1024 : 4096 * 1024;
+    sim->durable = sim_random_chance(&random, DURABLE_PERCENT);
     for (uint32_t i = 0; i < SIM_MODELS; i++) {
         draw_model(&random, &sim->plans[i], i);
+        sim->plans[i].logged = sim_random_chance(&random, LOGGED_PERCENT) && sim->durable;
         sim->definitions[i] = sim_plan_definition(&sim->plans[i]);
     }
     for (uint32_t i = 0; i < sim->client_count; i++) {

@@ -151,6 +151,15 @@ static void happen(struct sim *sim, const struct sim_event *event)
             sim_daemon_tick(sim, event->subject);
         }
         break;
+    case SIM_EVENT_JOB:
+        if (event->serial == sim->daemon.serial) {
+            sim_storage_job(sim, event->subject);
+        }
+        break;
+    case SIM_EVENT_SPACE:
+        sim_trace(sim, "the disk has space", 0, 0, 0);
+        pd_sim_disk_limit(sim->storage.disk, UINT64_MAX);
+        break;
     case SIM_EVENT_WAKE:
         if (event->serial == sim->processes[event->subject].serial) {
             sim->processes[event->subject].wake_us = PD_NEVER;
@@ -191,7 +200,7 @@ static uint32_t who_works(const struct sim *sim)
 static void run_events(struct sim *sim)
 {
     uint64_t end_us = SIM_GIVE_UP_US;
-    while (!sim->violated && sim->event_count > 0 && sim->events[0].at_us < end_us) {
+    while (!sim->violated && !sim->over && sim->event_count > 0 && sim->events[0].at_us < end_us) {
         struct sim_event event = take_first(sim);
         sim->now_us = event.at_us;
         sim->counts.events++;
@@ -199,11 +208,13 @@ static void run_events(struct sim *sim)
         if (sim->counts.events == EVENTS_MAX) {
             break;
         }
-        if (end_us == SIM_GIVE_UP_US && who_works(sim) == SIM_NOBODY) {
+        if (who_works(sim) != SIM_NOBODY) {
+            end_us = SIM_GIVE_UP_US;
+        } else if (end_us == SIM_GIVE_UP_US) {
             end_us = sim->now_us + SETTLE_US;
         }
     }
-    uint32_t who = who_works(sim);
+    uint32_t who = sim->over ? SIM_NOBODY : who_works(sim);
     if (!sim->violated && who == SIM_DAEMON) {
         sim_violate(sim, "the daemon is not back");
     } else if (!sim->violated && who != SIM_NOBODY) {
@@ -233,11 +244,12 @@ static void end(struct sim *sim)
     for (uint32_t i = 0; i < SIM_PROCESSES_MAX; i++) {
         sim_process_kill(sim, i);
     }
-    sim_daemon_kill(sim);
+    sim_daemon_kill(sim, false);
     if (!sim->violated && sim->daemon.block_bytes != 0) {
         sim_violate(sim, "%zu bytes of blocks were not given back", sim->daemon.block_bytes);
     }
     sim_net_free(sim);
+    sim_storage_destroy(sim);
     sim_ledger_free(sim);
     sim_plan_free(sim);
     free(sim->events);
@@ -251,10 +263,12 @@ void sim_run(struct sim *sim, const struct sim_options *options)
     sim->now_us = 1;
     sim->short_of_memory = SIM_NOBODY;
     sim_plan_make(sim);
+    sim_storage_create(sim);
     begin(sim);
     run_events(sim);
-    if (!sim->violated) {
+    if (!sim->violated && !sim->over) {
         sim_watch_end(sim);
+        sim_worker_check_end(sim);
     }
     sim->counts.clients = sim->client_count;
     sim->counts.shards = sim->daemon.shards;

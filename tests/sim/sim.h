@@ -1,6 +1,7 @@
-/* A whole system in one process, and one run of it: hosts and control of a daemon, clients, the
- * network between them, a clock that jumps from event to event, faults, and the ledger that knows
- * what must be. Everything follows from the seed. What each file does: tests/sim/README.md. */
+/* A whole system in one process, and one run of it: hosts and control of a daemon, its disk,
+ * clients, the network between them, a clock that jumps from event to event, faults, and the ledger
+ * that knows what must be. Everything follows from the seed. What each file does:
+ * tests/sim/README.md. */
 #ifndef PARAMD_TESTS_SIM_SIM_H
 #define PARAMD_TESTS_SIM_SIM_H
 
@@ -10,10 +11,13 @@
 
 #include "client/core/core.h"
 #include "server/control_host.h"
+#include "server/core/control.h"
 #include "server/host.h"
+#include "server/storage/wal_files.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/plants.h"
 #include "tests/sim/random.h"
+#include "tests/support/sim_disk.h"
 
 enum {
     SIM_CLIENTS_MAX = 5,
@@ -22,7 +26,7 @@ enum {
     SIM_SHARDS_MAX = 4,
     SIM_CONNS_MAX = 96,
     SIM_FAULTS_MAX = 24,
-    SIM_MODELS = 3,
+    SIM_MODELS = SIM_LEDGER_MODELS,
     SIM_JOBS_MAX = 6,
     SIM_CALLS_MAX = 3,
     SIM_IO_MAX = 3, /* tensors in a push or pull */
@@ -42,6 +46,8 @@ enum sim_event_kind {
     SIM_EVENT_VANISHED, /* subject: connection: the daemon's kernel gives it up */
     SIM_EVENT_MAIL,     /* subject: shard, or SIM_CONTROL */
     SIM_EVENT_TICK,     /* subject: shard, or SIM_CONTROL */
+    SIM_EVENT_JOB,      /* subject: shard, or SIM_CONTROL: the disk has done what its log wanted */
+    SIM_EVENT_SPACE,    /* the disk is not full any more */
     SIM_EVENT_WAKE,     /* subject: process */
     SIM_EVENT_START,    /* subject: process, or SIM_DAEMON */
     SIM_EVENT_STOP,     /* subject: process: a twin's time is over */
@@ -110,11 +116,35 @@ struct sim_daemon {
     bool paused;
     uint64_t serial; /* of its start */
     uint32_t shards;
-    struct pd_control_host *control;
+    struct pd_control_host *control_host;
+    struct pd_control *control; /* the host's */
     struct pd_host *hosts[SIM_SHARDS_MAX];
     struct pd_link mail[SIM_SHARDS_MAX + 1];
     bool mail_due[SIM_SHARDS_MAX + 1];
     size_t block_bytes;
+    uint32_t start_crashes; /* so many of the next starts */
+    struct sim_random random;
+};
+
+/* A log, and its writer. */
+struct sim_log {
+    char name[PD_WAL_LOG_NAME_BYTES];
+    bool open;
+    bool busy; /* with the job */
+    bool due;  /* it is to be done when the daemon goes on */
+    struct pd_wal_files files;
+    struct pd_wal_job job;
+};
+
+/* The daemon's data directory. */
+struct sim_storage {
+    struct pd_sim_disk *disk; /* NULL: it has none */
+    struct sim_log logs[SIM_SHARDS_MAX + 1];
+    bool planned; /* a fault of the disk */
+    enum pd_sim_fault fault;
+    bool damaged;            /* the disk did something else than it said */
+    uint32_t damaged_writer; /* to whose log */
+    uint64_t later;          /* batches of that log since */
     struct sim_random random;
 };
 
@@ -139,6 +169,7 @@ struct sim_call {
     struct pd_call *call; /* NULL: free */
     enum pd_kind kind;
     uint32_t model;
+    double value; /* of a SET */
     uint64_t since_us;
 };
 
@@ -149,8 +180,14 @@ struct sim_handle {
     struct paramd_values *values; /* of the join */
     uint64_t since_us;
     uint64_t retry_us;
-    bool leaving; /* GOODBYE is under way */
-    bool by_name; /* joined without a definition: it cannot take an initialiser's place */
+    bool leaving;   /* GOODBYE is under way */
+    bool dropped;   /* closed in the middle of its work */
+    uint64_t owner; /* in the ledger */
+    uint8_t bits[PD_SESSION_BYTES];
+    uint64_t lost;   /* acknowledged pushes to the ledger that a crash took */
+    uint64_t others; /* whose ids may be counted with them */
+    bool known;      /* control knew the session when the daemon was killed */
+    bool by_name;    /* joined without a definition: it cannot take an initialiser's place */
 };
 
 struct sim_process {
@@ -178,6 +215,7 @@ struct sim_process {
 struct sim_identity {
     long pushes_left;            /* blocks */
     uint32_t epochs[SIM_MODELS]; /* sessions used up: each has bits of its own */
+    uint32_t joined[SIM_MODELS]; /* sessions that were begun */
 };
 
 /* ---- Faults ---- */
@@ -197,6 +235,10 @@ struct sim_identity {
     X(BAD_GRADIENT, "bad-gradient")                                                                \
     X(DAEMON_KILL, "daemon-kill")                                                                  \
     X(DAEMON_PAUSE, "daemon-pause")                                                                \
+    X(DISK_SYNC, "disk-sync")                                                                      \
+    X(DISK_SHORT, "disk-short")                                                                    \
+    X(DISK_FULL, "disk-full")                                                                      \
+    X(DISK_DAMAGE, "disk-damage")                                                                  \
     X(ALLOCATION, "allocation")
 
 enum sim_fault_kind {
@@ -243,7 +285,9 @@ struct sim_options {
     X(refused)                                                                                     \
     X(unknown)                                                                                     \
     X(ended_sessions)                                                                              \
-    X(daemon_starts) X(reshardings) X(client_starts) X(faults) X(failed_allocations) X(virtual_ms)
+    X(lost) X(jobs) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)   \
+        X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts)        \
+            X(faults) X(failed_allocations) X(virtual_ms)
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;
@@ -257,6 +301,7 @@ struct sim {
     uint64_t now_us;
     uint64_t hash;
     bool violated;
+    bool over; /* the disk was damaged, and that was found, or could not be */
     char violation[512];
     struct sim_counts counts;
 
@@ -267,7 +312,8 @@ struct sim {
     uint64_t next_serial;
 
     uint32_t client_count;
-    bool local; /* clients and daemon on one host: no payload sums */
+    bool local;   /* clients and daemon on one host: no payload sums */
+    bool durable; /* the daemon has a data directory */
     struct pd_definition *definitions[SIM_MODELS];
     struct sim_model_plan plans[SIM_MODELS];
     uint32_t fault_count;
@@ -278,6 +324,7 @@ struct sim {
     uint32_t short_of_memory; /* in whom an allocation will fail */
 
     struct sim_daemon daemon;
+    struct sim_storage storage;
     struct sim_identity identities[SIM_CLIENTS_MAX];
     struct sim_process processes[SIM_PROCESSES_MAX];
     struct sim_conn conns[SIM_CONNS_MAX];
@@ -328,9 +375,33 @@ void sim_net_wake(struct sim *sim, struct sim_conn *conn, enum sim_direction to)
 void sim_net_reset(struct sim *sim, struct sim_conn *conn, struct sim_random *random);
 void sim_net_free(struct sim *sim);
 
-/* daemon.c */
+/* start.c */
 void sim_daemon_start(struct sim *sim);
-void sim_daemon_kill(struct sim *sim);
+/* At once. power: what was not synced is lost in parts. */
+void sim_daemon_kill(struct sim *sim, bool power);
+/* By itself, since its disk has failed; it is started again. */
+void sim_daemon_stop(struct sim *sim);
+
+/* storage.c */
+void sim_storage_create(struct sim *sim);
+void sim_storage_destroy(struct sim *sim);
+void sim_storage_open_log(struct sim *sim, uint32_t writer, const char *name);
+/* The writer of a shard or of control looks for its next job. */
+void sim_storage_work(struct sim *sim, uint32_t writer);
+void sim_storage_job(struct sim *sim, uint32_t writer);
+/* Plans a fault for one of the next calls. */
+void sim_storage_fault(struct sim *sim, enum pd_sim_fault fault, uint64_t after_calls);
+/* The disk has been used: whether the fault happened. */
+void sim_storage_look(struct sim *sim, uint32_t writer);
+/* The daemon is gone, in the middle of whatever its writers did. */
+void sim_storage_stop(struct sim *sim, bool power);
+
+/* daemon.c */
+/* Its clocks begin to tick. */
+void sim_daemon_schedule(struct sim *sim);
+/* Control tells the shards what there is. */
+void sim_daemon_recovered(struct sim *sim, bool clean);
+void sim_daemon_job_done(struct sim *sim, uint32_t writer, enum paramd_status status);
 void sim_daemon_resume(struct sim *sim);
 /* False: nobody accepts. */
 bool sim_daemon_accept(struct sim *sim, struct sim_conn *conn);
@@ -358,6 +429,10 @@ uint64_t sim_worker_step(struct sim *sim, struct sim_process *process);
 const char *sim_worker_waits_for(const struct sim_process *process);
 /* Closes its handle of a model in the middle of its work, and joins anew. */
 void sim_worker_close(struct sim *sim, struct sim_process *process, uint32_t model);
+/* A push of this owner was acknowledged and is lost. */
+void sim_worker_lost(struct sim *sim, uint64_t owner);
+/* When nothing moves any more: everybody was told what is lost. */
+void sim_worker_check_end(struct sim *sim);
 /* Frees what the process held; it is gone. */
 void sim_worker_drop(struct sim *sim, struct sim_process *process);
 
@@ -375,9 +450,20 @@ void sim_job_free(struct sim_job *job);
 void sim_fault_begin(struct sim *sim, uint32_t number);
 const char *sim_fault_name(enum sim_fault_kind kind);
 
+/* recovery.c: what a start must bring back. */
+/* Control has done something: its SETs are noted. */
+void sim_recovery_watch(struct sim *sim);
+/* A SET with this value was answered. */
+void sim_recovery_set_told(struct sim *sim, uint32_t model, double value);
+/* The daemon is about to be killed, and has come back. */
+void sim_recovery_before(struct sim *sim);
+void sim_recovery_check(struct sim *sim);
+
 /* watch.c: looks into the daemon. */
 /* After each event of a shard. */
 void sim_watch_host(struct sim *sim, uint32_t shard);
+/* The generation of the model with this number; 0: there is none now. */
+uint64_t sim_watch_generation(const struct sim *sim, uint64_t number);
 /* When nothing moves any more: all shards hold the same. */
 void sim_watch_end(struct sim *sim);
 

@@ -43,13 +43,20 @@ void sim_watch_host(struct sim *sim, uint32_t shard)
     }
 }
 
+uint64_t sim_watch_generation(const struct sim *sim, uint64_t number)
+{
+    const struct pd_control_model *model =
+        sim->daemon.up ? pd_control_find_number(sim->daemon.control, number) : NULL;
+    return model != NULL ? model->generation : 0;
+}
+
 /* Every shard has the hyper-parameters that control decided on. */
 static void compare_hypers(struct sim *sim, uint32_t shard)
 {
     const struct pd_model *model = sim->daemon.hosts[shard]->shard->models;
     for (; model != NULL; model = model->by_number.next) {
         const struct pd_control_model *known =
-            pd_control_find_number(pd_control_host_control(sim->daemon.control), model->number);
+            pd_control_find_number(sim->daemon.control, model->number);
         if (known == NULL) {
             sim_violate(sim, "shard %u has a model that control does not know", shard);
             return;

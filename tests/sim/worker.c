@@ -7,6 +7,7 @@
 #include "proto/kinds.h"
 #include "proto/paramd.pb-c.h"
 #include "tests/sim/sim.h"
+#include "tests/sim/unit.h"
 
 enum {
     JOIN_LIMIT_US = 12000000, /* after which a person would look, and try again */
@@ -32,10 +33,17 @@ static void start_join(struct sim *sim, struct sim_process *process, uint32_t mo
 {
     struct sim_handle *handle = &process->handles[model];
     const struct sim_model_plan *plan = &sim->plans[model];
+    struct sim_identity *identity = &sim->identities[process->identity];
     struct pd_join_options options = {.nonce = process->nonce, .model = plan->name};
     options.session[0] = (uint8_t)(process->identity + 1);
     options.session[1] = (uint8_t)model;
-    options.session[2] = (uint8_t)sim->identities[process->identity].epochs[model];
+    options.session[2] = (uint8_t)identity->epochs[model];
+    memcpy(handle->bits, options.session, sizeof handle->bits);
+    handle->owner = ++sim->next_serial;
+    handle->lost = 0;
+    /* What a process before it did in this session it may hear of, too. */
+    handle->others = identity->joined[model] > identity->epochs[model] ? UINT32_MAX : 0;
+    identity->joined[model] = identity->epochs[model] + 1;
     handle->by_name = !handle->by_name && sim_random_chance(&process->random, 10);
     if (!handle->by_name) {
         options.definition = sim_plan_definition(plan);
@@ -74,9 +82,9 @@ static void step_join(struct sim *sim, struct sim_process *process, uint32_t mod
               (uint64_t)-status);
     if (status == PARAMD_OK) {
         handle->session = pd_join_take_session(handle->join);
-        handle->leaving = false;
-        (void)sim_ledger_model(sim, pd_client_session_number(handle->session),
-                               sim->plans[model].name);
+        handle->leaving = handle->dropped = false;
+        sim_ledger_model(sim, pd_client_session_number(handle->session), sim->plans[model].name)
+            ->told = true;
     } else if (status == PARAMD_SESSION_EXPIRED) {
         sim->identities[process->identity].epochs[model]++;
     } else if (status == PARAMD_MISMATCH || status == PARAMD_INVALID ||
@@ -107,14 +115,74 @@ static void drop_jobs(struct sim_process *process, uint32_t model)
     }
 }
 
+void sim_worker_lost(struct sim *sim, uint64_t owner)
+{
+    for (uint32_t i = 0; i < SIM_PROCESSES_MAX; i++) {
+        for (uint32_t j = 0; j < SIM_MODELS; j++) {
+            struct sim_handle *handle = &sim->processes[i].handles[j];
+            handle->lost += handle->session != NULL && handle->owner == owner;
+        }
+    }
+}
+
+/* A push that is lost is told to its client, once, and no other is. Ids of cancelled and refused
+ * ones may be counted or not. */
+static void check_lost(struct sim *sim, const struct sim_process *process, uint32_t model,
+                       bool all_told)
+{
+    const struct sim_handle *handle = &process->handles[model];
+    struct paramd_counters counters;
+    pd_client_session_counters(handle->session, &counters);
+    uint64_t least = all_told ? handle->lost : 0;
+    uint64_t most = handle->lost + handle->others;
+    if (sim->plans[model].logged || !sim->durable || sim->counts.daemon_starts < 2) {
+        most = 0;
+    } else if (model > 0) {
+        most = UINT64_MAX; /* only the ledger knows whose pushes are lost */
+    }
+    if (counters.lost < least || counters.lost > most) {
+        sim_violate(sim, "client %u, model %s: was told that %llu pushes are lost: %llu are",
+                    process->identity, sim->plans[model].name, (unsigned long long)counters.lost,
+                    (unsigned long long)handle->lost);
+    }
+    sim->counts.lost += counters.lost;
+}
+
+/* Whether it can know what became of the daemon: a silent connection takes longer to notice. */
+static bool hears_all(const struct sim *sim, const struct sim_process *process,
+                      const struct sim_handle *handle)
+{
+    for (uint32_t i = 0; i < SIM_SHARDS_MAX; i++) {
+        const struct sim_conn *conn = process->conns[i];
+        if (conn != NULL && (conn->pipes[0].dead || conn->pipes[1].dead)) {
+            return false;
+        }
+    }
+    return sim_session_attached(handle->session) &&
+           sim_session_generation(handle->session) ==
+               sim_watch_generation(sim, pd_client_session_number(handle->session));
+}
+
+void sim_worker_check_end(struct sim *sim)
+{
+    for (uint32_t i = 0; i < SIM_PROCESSES_MAX; i++) {
+        const struct sim_process *process = &sim->processes[i];
+        for (uint32_t j = 0; j < SIM_MODELS; j++) {
+            const struct sim_handle *handle = &process->handles[j];
+            if (handle->session != NULL && pd_client_session_gone(handle->session) == PARAMD_OK) {
+                check_lost(sim, process, j, !handle->leaving && hears_all(sim, process, handle));
+            }
+        }
+    }
+}
+
 static void close_handle(struct sim *sim, struct sim_process *process, uint32_t model)
 {
     struct sim_handle *handle = &process->handles[model];
     struct paramd_counters counters;
     pd_client_session_counters(handle->session, &counters);
-    if (counters.lost > 0 && !handle->leaving) {
-        sim_violate(sim, "client %u was told that %llu acknowledged pushes are lost",
-                    process->identity, (unsigned long long)counters.lost);
+    if (!handle->leaving && !handle->dropped) {
+        check_lost(sim, process, model, false);
     }
     sim->counts.resent += counters.resent;
     for (unsigned i = 0; i < SIM_CALLS_MAX; i++) {
@@ -132,6 +200,7 @@ static void close_handle(struct sim *sim, struct sim_process *process, uint32_t 
 void sim_worker_close(struct sim *sim, struct sim_process *process, uint32_t model)
 {
     if (process->handles[model].session != NULL) {
+        process->handles[model].dropped = true; /* nobody hears of what was under way */
         drop_jobs(process, model);
         close_handle(sim, process, model);
     }
@@ -181,17 +250,23 @@ static void start_call(struct sim *sim, struct sim_process *process, enum pd_kin
     sim_leave(sim);
     process->calls[place] =
         (struct sim_call){.call = call, .kind = kind, .model = model, .since_us = sim->now_us};
+    if (kind == PD_KIND_SET) {
+        const Paramd__Set *set = (const Paramd__Set *)header;
+        process->calls[place].value = set->hypers[0]->number;
+    }
     process->handles[model].leaving |= kind == PD_KIND_GOODBYE && call != NULL;
 }
 
 static void set(struct sim *sim, struct sim_process *process, uint32_t model)
 {
-    Paramd__Hyper clip = PARAMD__HYPER__INIT;
-    Paramd__Hyper *hypers[] = {&clip};
+    Paramd__Hyper hyper = PARAMD__HYPER__INIT;
+    Paramd__Hyper *hypers[] = {&hyper};
     Paramd__Set message = PARAMD__SET__INIT;
     bool by_name = sim_random_chance(&process->random, 20);
-    clip.name = (char *)(uintptr_t) "clip_value"; /* above every gradient */
-    clip.number = (double)sim_random_between(&process->random, 10, 1000);
+    bool rate = sim_random_chance(&process->random, 50) && model > 0;
+    uint64_t value = sim_random_between(&process->random, 10, 1000000);
+    hyper.name = (char *)(uintptr_t)(rate ? "lr" : "clip_value"); /* above every gradient */
+    hyper.number = rate ? (double)value / 1e9 : (double)value;
     message.model = sim->plans[model].name;
     message.group = (char *)(uintptr_t) "g0";
     message.n_hypers = 1;
@@ -247,6 +322,7 @@ static void delete (struct sim *sim, struct sim_process *process, uint32_t model
     Paramd__Delete message = PARAMD__DELETE__INIT;
     message.model = sim->plans[model].name;
     if (model > 0) {
+        sim->ledger.deleted[model] = true;
         sim->counts.deletes++;
         start_call(sim, process, PD_KIND_DELETE, model, NULL, &message.base);
     }
@@ -267,6 +343,9 @@ static void step_call(struct sim *sim, struct sim_process *process, struct sim_c
     }
     pd_call_destroy(call->call);
     call->call = NULL;
+    if (call->kind == PD_KIND_SET && status == PARAMD_OK) {
+        sim_recovery_set_told(sim, call->model, call->value);
+    }
     if (call->kind == PD_KIND_GOODBYE && handle->session != NULL) {
         if (status == PARAMD_OK || status == PARAMD_NOT_FOUND || status == PARAMD_SESSION_EXPIRED) {
             pd_client_session_left(handle->session);

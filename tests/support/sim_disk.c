@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { FILES_MAX = 256, NAME_CHANGES_MAX = 1024 };
+enum { FILES_MAX = 1024, NAME_CHANGES_MAX = 4096 };
 
 struct bytes {
     uint8_t *data;
@@ -16,9 +16,13 @@ struct bytes {
 struct file {
     struct bytes now;
     struct bytes kept;
-    bool *dirty; /* of each sector */
+    bool *dirty; /* of each sector; none but of those from dirty_first on, before dirty_end */
     uint64_t sectors;
+    uint64_t dirty_first;
+    uint64_t dirty_end;
+    unsigned openers;
     bool locked;
+    bool used;
 };
 
 /* A name, and the file that has it. */
@@ -42,8 +46,8 @@ struct name_change {
 struct pd_sim_disk {
     struct pd_disk disk;
     uint64_t random;
-    struct file files[FILES_MAX]; /* never used twice */
-    unsigned file_count;
+    struct file files[FILES_MAX];
+    unsigned file_count; /* those behind were never used */
     struct names now;
     struct names kept;
     struct name_change changes[NAME_CHANGES_MAX];
@@ -151,6 +155,12 @@ static void drop_name(struct names *names, const char *text)
     }
 }
 
+static void copy_names(struct names *to, const struct names *from)
+{
+    memcpy(to->entries, from->entries, from->count * sizeof to->entries[0]);
+    to->count = from->count;
+}
+
 static void apply(struct names *names, const struct name_change *change)
 {
     drop_name(names, change->from);
@@ -173,6 +183,37 @@ static void change_names(struct pd_sim_disk *sim, const char *from, const char *
     apply(&sim->now, change);
 }
 
+/* The place of a file that has no name and is not open, to be a new one. */
+static unsigned take_place(struct pd_sim_disk *sim)
+{
+    unsigned place = 0;
+    while (place < sim->file_count && sim->files[place].used) {
+        place++;
+    }
+    require(place < FILES_MAX, "too many files");
+    sim->file_count += place == sim->file_count;
+    sim->files[place].used = true;
+    return place;
+}
+
+/* Forgets files that no name, and no change of one, leads to. */
+static void drop_nameless(struct pd_sim_disk *sim)
+{
+    bool named[FILES_MAX] = {false};
+    for (unsigned i = 0; i < sim->now.count; i++) {
+        named[sim->now.entries[i].file] = true;
+    }
+    for (unsigned i = 0; i < sim->file_count; i++) {
+        struct file *file = &sim->files[i];
+        if (file->used && !named[i] && file->openers == 0) {
+            free(file->now.data);
+            free(file->kept.data);
+            free(file->dirty);
+            *file = (struct file){.used = false};
+        }
+    }
+}
+
 static struct pd_disk_result sim_open(void *context, const char *text, enum pd_disk_mode mode,
                                       int *ret_file)
 {
@@ -181,7 +222,7 @@ static struct pd_disk_result sim_open(void *context, const char *text, enum pd_d
         return broken;
     }
     const struct name *name = find(&sim->now, text);
-    unsigned file = name == NULL ? sim->file_count : name->file;
+    unsigned file = name == NULL ? 0 : name->file;
     if (name == NULL) {
         if (mode != PD_DISK_CREATE) {
             return absent;
@@ -189,10 +230,10 @@ static struct pd_disk_result sim_open(void *context, const char *text, enum pd_d
         if (fault_now(sim, PD_SIM_NO_SPACE)) {
             return full;
         }
-        require(sim->file_count < FILES_MAX, "too many files");
-        sim->file_count++;
+        file = take_place(sim);
         change_names(sim, "", text, file);
     }
+    sim->files[file].openers++;
     *ret_file = (int)(sim->epoch * FILES_MAX + file);
     return done;
 }
@@ -202,6 +243,7 @@ static void sim_close(void *context, int handle)
     struct pd_sim_disk *sim = context;
     if ((uint64_t)handle / FILES_MAX == sim->epoch) { /* else a crash has closed it */
         file_of(sim, handle)->locked = false;
+        file_of(sim, handle)->openers--;
     }
 }
 
@@ -219,6 +261,14 @@ static struct pd_disk_result sim_read(void *context, int handle, uint64_t offset
         memcpy(bytes, file->now.data + offset, *ret_count);
     }
     return done;
+}
+
+static void mark_dirty(struct file *file, uint64_t first, uint64_t end)
+{
+    bool none = file->dirty_first == file->dirty_end;
+    file->dirty_first = none || first < file->dirty_first ? first : file->dirty_first;
+    file->dirty_end = none || end > file->dirty_end ? end : file->dirty_end;
+    memset(file->dirty + first, true, end - first);
 }
 
 static struct pd_disk_result sim_write(void *context, int handle, uint64_t offset,
@@ -248,10 +298,8 @@ static struct pd_disk_result sim_write(void *context, int handle, uint64_t offse
         uint64_t bit = random_below(sim, count * 8);
         file->now.data[offset + bit / 8] ^= (uint8_t)(1U << (bit % 8));
     }
-    for (uint64_t at = offset; at < offset + count;
-         at = (at / PD_SIM_SECTOR_BYTES + 1) * PD_SIM_SECTOR_BYTES) {
-        file->dirty[at / PD_SIM_SECTOR_BYTES] = true;
-    }
+    mark_dirty(file, offset / PD_SIM_SECTOR_BYTES,
+               (offset + count + PD_SIM_SECTOR_BYTES - 1) / PD_SIM_SECTOR_BYTES);
     return result;
 }
 
@@ -287,12 +335,13 @@ static struct pd_disk_result sim_sync(void *context, int handle)
     if (!fails) {
         resize(&file->kept, file->now.count);
     }
-    for (uint64_t i = 0; i < file->sectors; i++) {
+    for (uint64_t i = file->dirty_first; i < file->dirty_end; i++) {
         if (file->dirty[i] && !fails) {
             keep_sector(file, i, PD_SIM_SECTOR_BYTES);
         }
         file->dirty[i] = false;
     }
+    file->dirty_first = file->dirty_end = 0;
     return fails ? broken : done;
 }
 
@@ -341,8 +390,9 @@ static struct pd_disk_result sim_sync_names(void *context)
     if (!begin_call(sim)) {
         return broken;
     }
-    sim->kept = sim->now;
+    copy_names(&sim->kept, &sim->now);
     sim->change_count = 0;
+    drop_nameless(sim);
     return done;
 }
 
@@ -441,6 +491,7 @@ void pd_sim_disk_kill(struct pd_sim_disk *sim)
     sim->epoch++;
     for (unsigned i = 0; i < sim->file_count; i++) {
         sim->files[i].locked = false;
+        sim->files[i].openers = 0;
     }
 }
 
@@ -449,7 +500,7 @@ static void crash_file(struct pd_sim_disk *sim, struct file *file, bool torn)
     if (file->now.count != file->kept.count && random_below(sim, 2) == 0) {
         resize(&file->kept, file->now.count);
     }
-    for (uint64_t i = 0; i < file->sectors; i++) {
+    for (uint64_t i = file->dirty_first; i < file->dirty_end; i++) {
         if (file->dirty[i] && random_below(sim, 2) == 0) {
             bool part = torn && random_below(sim, 4) == 0;
             keep_sector(file, i,
@@ -457,6 +508,7 @@ static void crash_file(struct pd_sim_disk *sim, struct file *file, bool torn)
                              : (uint64_t)PD_SIM_SECTOR_BYTES);
         }
     }
+    file->dirty_first = file->dirty_end = 0;
     file->now.count = 0;
     resize(&file->now, file->kept.count);
     if (file->kept.count > 0) {
@@ -479,8 +531,9 @@ void pd_sim_disk_crash(struct pd_sim_disk *sim, bool torn)
             apply(&sim->kept, &sim->changes[i]);
         }
     }
-    sim->now = sim->kept;
+    copy_names(&sim->now, &sim->kept);
     sim->change_count = 0;
+    drop_nameless(sim);
 }
 
 uint8_t *pd_sim_disk_bytes(struct pd_sim_disk *sim, const char *name, uint64_t *ret_bytes)
