@@ -13,6 +13,7 @@ int pd_bench_rate(const struct pd_options *options);
 int pd_bench_connections(const struct pd_options *options);
 int pd_bench_scale(const struct pd_options *options);
 int pd_bench_calls(const struct pd_options *options);
+int pd_bench_durable(const struct pd_options *options);
 
 /* The limits of kernels for adam, as rows of `limits`. */
 void pd_bench_additions(const struct pd_options *options);

@@ -166,7 +166,7 @@ static void run_herd(int fd, unsigned index, const void *arg)
         connection->count = end > connection->first ? end - connection->first : 1;
         connection->client = pd_member_open(&task->way);
         connection->model = pd_member_join(connection->client, "connections", TENSORS,
-                                           task->tensor_bytes / sizeof(float));
+                                           task->tensor_bytes / sizeof(float), PARAMD_ACK_APPLIED);
     }
     bool runs = pd_peer_write(fd, &answer, sizeof answer);
     while (runs && pd_peer_read(fd, &begin, 1)) {

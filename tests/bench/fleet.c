@@ -136,7 +136,8 @@ static void work(int fd, unsigned index, const void *arg)
     (void)index;
     worker.client = pd_member_open(&worker.task->way);
     worker.model = pd_member_join(worker.client, worker.task->model, worker.task->tensor_count,
-                                  worker.task->tensor_bytes / element_bytes(worker.task));
+                                  worker.task->tensor_bytes / element_bytes(worker.task),
+                                  worker.task->ack_level);
     take_buffers(&worker);
     struct span span = {0};
     bool runs = pd_peer_write(fd, &span, sizeof span);

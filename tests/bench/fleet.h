@@ -12,6 +12,7 @@ struct pd_fleet_task {
     size_t tensor_count;
     size_t tensor_bytes; /* as pushed and pulled, in dtype */
     enum paramd_dtype dtype;
+    enum paramd_ack_level ack_level;
     bool call_each; /* one call for each tensor, issued back to back; else one for all */
 };
 

@@ -22,6 +22,10 @@ static const struct pd_command commands[] = {
      pd_bench_scale},
     {"calls", "System calls of worker and server for each block of 256 KiB.", "jrTzh",
      pd_bench_calls},
+    {"durable",
+     "Pushes acknowledged when they are on the disk, snapshots and recovery; --size is the\n"
+     "              large tensor's.",
+     "jrTzDh", pd_bench_durable},
 };
 
 int main(int argc, char **argv)

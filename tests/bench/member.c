@@ -29,7 +29,7 @@ struct paramd_client *pd_member_open(const struct pd_member_way *way)
 }
 
 struct paramd_model *pd_member_join(struct paramd_client *client, const char *model, size_t tensors,
-                                    size_t elements)
+                                    size_t elements, enum paramd_ack_level ack_level)
 {
     const struct paramd_group group = {.name = "all", .optimizer = "adam"};
     struct paramd_tensor *list = calloc(tensors, sizeof *list);
@@ -47,7 +47,8 @@ struct paramd_model *pd_member_join(struct paramd_client *client, const char *mo
                                                  .groups = &group,
                                                  .group_count = 1,
                                                  .tensors = list,
-                                                 .tensor_count = tensors};
+                                                 .tensor_count = tensors,
+                                                 .ack_level = ack_level};
     pd_member_check(paramd_join(client, &definition, NULL, PD_MEMBER_TIMEOUT_MS, &joined), "join");
     free(names);
     free(list);

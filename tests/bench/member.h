@@ -22,7 +22,7 @@ struct paramd_client *pd_member_open(const struct pd_member_way *way);
 /* Makes the model, or joins it if it is there. Blocks of different tensors lie in different slots.
  */
 struct paramd_model *pd_member_join(struct paramd_client *client, const char *model, size_t tensors,
-                                    size_t elements);
+                                    size_t elements, enum paramd_ack_level ack_level);
 
 /* The session ends, the client is closed. */
 void pd_member_leave(struct paramd_client *client, struct paramd_model *model);

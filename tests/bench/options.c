@@ -44,6 +44,9 @@ static const struct {
      "The product of all sizes, workers, shards, transports and types; those given\n"
      "    restrict it. Takes hours."},
     {"plot", "DIR", 'P', "Draws the curves into that folder, which is made (needs gnuplot)."},
+    {"dir", "DIR", 'D',
+     "Folder on the disk that is measured, where a folder of the run's own is made and\n"
+     "    removed. Default: this program's."},
     {"help", NULL, 'h', "Prints this."},
 };
 
@@ -148,6 +151,9 @@ static void take(struct pd_options *options, char letter, const char *name)
         break;
     case 'P':
         options->plot = optarg;
+        break;
+    case 'D':
+        options->folder = optarg;
         break;
     case 'z':
         options->size_bytes = read_size();

@@ -21,7 +21,8 @@ struct pd_options {
     unsigned shards;
     unsigned connections;
     uint64_t parameters;
-    const char *plot; /* folder for curves */
+    const char *plot;   /* folder for curves */
+    const char *folder; /* for files on a disk */
     size_t size_bytes;
     int operation; /* enum pd_operation */
     int transport; /* enum pd_transport; pd_options_transport has TCP for -1 */

@@ -37,7 +37,8 @@ static void start(struct model *model, enum pd_transport transport, const float 
     const struct pd_member_way way = {.address = pd_daemon_address(model->daemon, transport),
                                       .transport = transport};
     model->client = pd_member_open(&way);
-    model->handle = pd_member_join(model->client, "scale", model->tensors, TENSOR_PARAMETERS);
+    model->handle = pd_member_join(model->client, "scale", model->tensors, TENSOR_PARAMETERS,
+                                   PARAMD_ACK_APPLIED);
     model->entries = calloc(model->tensors, sizeof *model->entries);
     if (model->entries == NULL) {
         err(1, "scale");

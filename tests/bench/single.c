@@ -27,7 +27,8 @@ struct pd_single *pd_single_create(const struct pd_member_way *way, const char *
     single->gradient = pd_memory_take(tensor_bytes);
     pd_gradient_fill(single->gradient, tensor_bytes / sizeof(float));
     single->client = pd_member_open(way);
-    single->model = pd_member_join(single->client, model, tensors, tensor_bytes / sizeof(float));
+    single->model = pd_member_join(single->client, model, tensors, tensor_bytes / sizeof(float),
+                                   PARAMD_ACK_APPLIED);
     return single;
 }
 
