@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 
+#include "proto/plant.h"
 #include "server/base/assert.h"
 
 enum paramd_status pd_host_log_init(struct pd_host_log *log, const struct pd_wal_config *config)
@@ -49,7 +50,7 @@ void pd_host_log_append(struct pd_host_log *log, const struct pd_record *record)
 
 enum pd_held pd_host_log_held(const struct pd_host_log *log, uint64_t lsn)
 {
-    if (lsn <= pd_wal_durable_lsn(log->wal)) {
+    if (lsn <= pd_wal_durable_lsn(log->wal) || pd_plant(ack_before_fsync)) {
         return PD_HELD_NOT;
     }
     return lsn <= log->flying_lsn ? PD_HELD_FLYING : PD_HELD_GATHERED;

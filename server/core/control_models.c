@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "server/core/control_state.h"
 #include "server/core/model.h"
 #include "server/core/record.h"
@@ -599,7 +600,7 @@ static bool ask_set(struct pd_control *control, const struct pd_control_model *m
                     const struct pd_message *like, uint64_t clock, bool repeated,
                     const struct pd_control_request *request, struct pd_control_effects *effects)
 {
-    if (repeated) {
+    if (repeated || pd_plant(set_not_logged)) {
         return pd_control_ask_all(control, like, request, effects) != NULL;
     }
     struct pd_control_set set;

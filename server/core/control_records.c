@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "server/base/assert.h"
 #include "server/core/control_state.h"
 
@@ -571,7 +572,7 @@ static void begin_epoch(struct pd_control *control, const Paramd__RecordStart *s
     control->next_number = start->first_number;
     control->state_complete = true;
     struct pd_control_model *model = start->clean ? NULL : control->numbers;
-    for (; model != NULL; model = model->by_number.next) {
+    for (; !pd_plant(generation_not_recorded) && model != NULL; model = model->by_number.next) {
         model->generation = start->generation;
     }
 }

@@ -3,6 +3,7 @@
  * block by block through the whole model, while chunks behind are given back. */
 #include <string.h>
 
+#include "proto/plant.h"
 #include "proto/slot.h"
 #include "server/base/assert.h"
 #include "server/core/shard_state.h"
@@ -111,7 +112,7 @@ static void copy_block(struct pd_block *to, const struct pd_block *from)
         memcpy(to->parts, from->parts, pd_block_bytes(from));
     }
     to->version = from->version;
-    to->step = from->step;
+    to->step = pd_plant(step_not_restored) ? 0 : from->step;
     to->carry = from->carry;
     to->started = from->started;
     to->model->incomplete -= from->version > 0;
@@ -158,7 +159,7 @@ static enum paramd_status copy_ids(struct move *move, uint32_t shard, const stru
 {
     for (uint32_t slot = shard; slot < PD_SLOTS; slot += move->from_count) {
         const struct pd_slot_ids *ids = pd_session_ids(from, slot);
-        if (ids == NULL || ids->last == 0) {
+        if (ids == NULL || ids->last == 0 || pd_plant(ids_not_moved)) {
             continue;
         }
         const struct part *to = &move->to[pd_slot_shard(slot, move->to_count)];

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "server/base/assert.h"
 #include "server/storage/names.h"
 
@@ -63,6 +64,9 @@ static struct pd_disk_result write_batch(struct pd_wal_files *files, const struc
     }
     if (result.status == PARAMD_OK) {
         result = disk->sync(disk->context, files->_file);
+        if (result.status != PARAMD_OK && pd_plant(fsync_retried)) {
+            result = disk->sync(disk->context, files->_file);
+        }
     }
     return result;
 }
@@ -99,7 +103,7 @@ static struct pd_disk_result prepare(const struct pd_wal_files *files, const str
     if (result.status == PARAMD_OK) {
         result = disk->rename(disk->context, new_name, name);
     }
-    if (result.status == PARAMD_OK) {
+    if (result.status == PARAMD_OK && !pd_plant(no_dirsync)) {
         result = disk->sync_names(disk->context);
     }
     return result;

@@ -208,6 +208,7 @@ void sim_daemon_recovered(struct sim *sim, bool clean)
         pd_control_host_recovered(sim->daemon.control_host, clean, sim->now_us);
     sim_leave(sim);
     if (status == PARAMD_OK) {
+        sim_recovery_started(sim, clean);
         serve_control(sim);
     } else {
         sim_daemon_stop(sim);

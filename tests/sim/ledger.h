@@ -89,6 +89,7 @@ struct sim_model_record {
     struct sim_block_record *blocks;
     uint64_t block_count;
     bool told;            /* a client has joined it */
+    uint64_t generation;  /* as control had it last */
     struct sim_set *sets; /* by their numbers, from 1 on */
     uint64_t set_count;
     uint64_t sets_told; /* so many were answered to those who asked for them */

@@ -27,7 +27,27 @@
     X(torn_view, "torn-view", \
       "a push writes into a block that is being read") \
     X(resent_as_new, "resent-as-new", \
-      "after a lost connection a push gets a new id")
+      "after a lost connection a push gets a new id") \
+    X(ack_before_fsync, "ack-before-fsync", \
+      "answers do not wait for the log") \
+    X(fsync_retried, "fsync-retried", \
+      "a sync that failed is tried again, and believed") \
+    X(no_dirsync, "no-dirsync", \
+      "the name of a log's new file is not made durable") \
+    X(no_record_sum, "no-record-sum", \
+      "a start believes records whose sums are wrong") \
+    X(log_cut_early, "log-cut-early", \
+      "a start reads the first segment of a log only") \
+    X(end_not_synced, "end-not-synced", \
+      "a start takes an end record for durable that it found") \
+    X(generation_not_recorded, "generation-not-recorded", \
+      "models keep their generation over a crash") \
+    X(set_not_logged, "set-not-logged", \
+      "control tells a SET and does not record it") \
+    X(step_not_restored, "step-not-restored", \
+      "blocks that go to another shard begin with step 0") \
+    X(ids_not_moved, "ids-not-moved", \
+      "push ids do not go along to another shard")
 /* clang-format on */
 
 enum sim_plant {

@@ -10,11 +10,17 @@
 
 /* ---- SETs ---- */
 
-static void note_set(struct sim_model_record *record, const struct pd_control_model *model)
+static void note_set(struct sim *sim, struct sim_model_record *record,
+                     const struct pd_control_model *model)
 {
     size_t group = 0;
-    while (model->groups[group].set != model->sets) {
+    while (group < model->definition->group_count && model->groups[group].set != model->sets) {
         group++;
+    }
+    if (group == model->definition->group_count || model->sets < record->set_count) {
+        sim_violate(sim, "model %s: %llu SETs, where there were %llu", record->plan->name,
+                    (unsigned long long)model->sets, (unsigned long long)record->set_count);
+        return;
     }
     record->sets = realloc(record->sets, model->sets * sizeof *record->sets);
     record->sets[model->sets - 1] = (struct sim_set){group, model->groups[group].hyper};
@@ -25,12 +31,24 @@ void sim_recovery_watch(struct sim *sim)
 {
     const struct pd_control_model *model = sim->daemon.control->numbers;
     for (; model != NULL; model = model->by_number.next) {
-        if (model->sets > 0) {
-            struct sim_model_record *record =
-                sim_ledger_model(sim, model->number, model->definition->name);
-            if (model->sets != record->set_count) {
-                note_set(record, model);
-            }
+        struct sim_model_record *record =
+            sim_ledger_model(sim, model->number, model->definition->name);
+        record->generation = model->generation;
+        if (model->sets != record->set_count) {
+            note_set(sim, record, model);
+        }
+    }
+}
+
+void sim_recovery_started(struct sim *sim, bool clean)
+{
+    const struct pd_control_model *model = sim->daemon.control->numbers;
+    for (; model != NULL; model = model->by_number.next) {
+        const struct sim_model_record *record = sim_ledger_find(sim, model->number);
+        if (record != NULL && model->generation < record->generation + (clean ? 0 : 1)) {
+            sim_violate(sim, "model %s: generation %llu follows %llu", record->plan->name,
+                        (unsigned long long)model->generation,
+                        (unsigned long long)record->generation);
         }
     }
 }

@@ -285,7 +285,8 @@ struct sim_options {
     X(refused)                                                                                     \
     X(unknown)                                                                                     \
     X(ended_sessions)                                                                              \
-    X(lost) X(jobs) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)   \
+    X(lost)                                                                                        \
+    X(jobs) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)           \
         X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts)        \
             X(faults) X(failed_allocations) X(virtual_ms)
 
@@ -458,6 +459,8 @@ void sim_recovery_set_told(struct sim *sim, uint32_t model, double value);
 /* The daemon is about to be killed, and has come back. */
 void sim_recovery_before(struct sim *sim);
 void sim_recovery_check(struct sim *sim);
+/* The new epoch has begun. */
+void sim_recovery_started(struct sim *sim, bool clean);
 
 /* watch.c: looks into the daemon. */
 /* After each event of a shard. */
