@@ -154,9 +154,9 @@ bool pd_client_wait(struct paramd_client *client, bool (*ready)(const void *arg)
     }
 }
 
-static bool call_over(const void *arg)
+bool pd_client_call_over(const void *call)
 {
-    return pd_call_status(arg) != PARAMD_PENDING;
+    return pd_call_status(call) != PARAMD_PENDING;
 }
 
 int pd_client_finish_call(struct paramd_client *client, struct pd_call *call, uint64_t deadline_us,
@@ -165,7 +165,7 @@ int pd_client_finish_call(struct paramd_client *client, struct pd_call *call, ui
     if (call == NULL) {
         return pd_error_plain(PARAMD_NO_MEMORY);
     }
-    if (!pd_client_wait(client, call_over, call, deadline_us)) {
+    if (!pd_client_wait(client, pd_client_call_over, call, deadline_us)) {
         pd_call_destroy(call);
         return pd_timeout(client, what);
     }

@@ -46,6 +46,57 @@ int paramd_delete(struct paramd_client *client, const char *model, uint64_t numb
     return simple_call(client, PD_KIND_DELETE, &request.base, timeout_ms, "deleting the model");
 }
 
+/* ---- SNAPSHOT ---- */
+
+enum { WAITING_EVERY_US = 100 * 1000 };
+
+/* Mutex held, but not while waiting(arg) runs. */
+static int finish_snapshot(struct paramd_client *client, struct pd_call *call, uint64_t deadline_us,
+                           bool (*waiting)(void *arg), void *arg)
+{
+    while (call != NULL && waiting != NULL) {
+        uint64_t turn_us = pd_transport_now_us() + WAITING_EVERY_US;
+        if (turn_us >= deadline_us || pd_client_wait(client, pd_client_call_over, call, turn_us)) {
+            break;
+        }
+        (void)pthread_mutex_unlock(&client->mutex);
+        bool goes_on = waiting(arg);
+        (void)pthread_mutex_lock(&client->mutex);
+        if (!goes_on) {
+            pd_call_destroy(call);
+            return pd_error_set(PARAMD_CANCELLED, "the wait for a snapshot was given up");
+        }
+    }
+    return pd_client_finish_call(client, call, deadline_us, "a snapshot");
+}
+
+int paramd_snapshot(struct paramd_client *client, bool pause, int timeout_ms,
+                    bool (*waiting)(void *arg), void *arg, struct paramd_snapshot *ret_snapshot)
+{
+    Paramd__Snapshot request = PARAMD__SNAPSHOT__INIT;
+    uint64_t deadline_us = pd_deadline_us(timeout_ms);
+    int status = pd_client_enter(client);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    request.pause = pause;
+    struct pd_call *call =
+        pd_call_start(client->core, NULL, PD_KIND_SNAPSHOT, &request.base, NULL, 0);
+    status = finish_snapshot(client, call, deadline_us, waiting, arg);
+    if (status == PARAMD_OK) {
+        const Paramd__Snapshotted *answer = (const Paramd__Snapshotted *)pd_call_answer(call);
+        if (ret_snapshot != NULL) {
+            *ret_snapshot = (struct paramd_snapshot){.number = answer->number,
+                                                     .bytes = answer->bytes,
+                                                     .us = answer->us,
+                                                     .held_us = answer->held_us};
+        }
+        pd_call_destroy(call);
+    }
+    pd_client_leave(client);
+    return status;
+}
+
 /* ---- SET and REPORT ---- */
 
 /* session NULL: by name only. Mutex held. */

@@ -82,6 +82,8 @@ uint64_t pd_deadline_us(int timeout_ms);
 bool pd_client_wait(struct paramd_client *client, bool (*ready)(const void *arg), const void *arg,
                     uint64_t deadline_us);
 
+/* Whether a pd_call has its answer, for pd_client_wait. */
+bool pd_client_call_over(const void *call);
 /* Waits for a control call's answer (mutex held). PARAMD_OK: it is there, and the caller destroys
  * the call. Else the call is destroyed and paramd_error() says what became of `what`. call NULL:
  * there was no memory for it. */

@@ -32,7 +32,9 @@
     X(GOODBYE,   24, goodbye,  true,  false) \
     X(DONE,      25, done,     false, true) \
     X(ERROR,     26, error,    false, true) \
-    X(MOVED,     27, moved,    false, true)
+    X(MOVED,     27, moved,    false, true) \
+    X(SNAPSHOT,  28, snapshot, true,  false) \
+    X(SNAPSHOTTED, 29, snapshotted, false, true)
 /* clang-format on */
 
 enum pd_kind {

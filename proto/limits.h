@@ -39,6 +39,7 @@ enum {
         64, /* entries a client keeps unanswered for one slot: the width of the refusal mask */
     PD_ATTACHMENTS_MAX = 64,     /* models that one connection uses at a time */
     PD_CONTROL_REQUESTS_MAX = 8, /* of one connection, forwarded to control and not answered yet */
+    PD_SNAPSHOT_ASKERS_MAX = 64, /* SNAPSHOTs not answered yet, of all connections */
     PD_FEATURES_MAX = 16,
     PD_PAGE_ITEMS = 256 /* models or tensors in one page of a long answer */
 };

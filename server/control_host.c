@@ -195,6 +195,31 @@ enum paramd_status pd_control_host_end_log(struct pd_control_host *host)
     return pd_host_log_end(&host->log);
 }
 
+/* ---- snapshots ---- */
+
+bool pd_control_host_wants_snapshot(const struct pd_control_host *host, bool *ret_pause)
+{
+    return pd_control_snapshot_wanted(host->control, ret_pause);
+}
+
+void pd_control_host_snapshot_begun(struct pd_control_host *host, bool pause)
+{
+    pd_control_snapshot_begun(host->control, pause);
+}
+
+void pd_control_host_snapshot_done(struct pd_control_host *host,
+                                   const struct pd_snapshot_result *result, uint64_t now_us)
+{
+    pd_control_snapshot_done(host->control, result, now_us, &host->effects);
+    (void)settle(host);
+}
+
+void pd_control_host_end_snapshots(struct pd_control_host *host)
+{
+    pd_control_snapshots_end(host->control, &host->effects);
+    (void)settle(host);
+}
+
 bool pd_control_host_idle(const struct pd_control_host *host)
 {
     return pd_link_alone(&host->effects.records) && pd_link_alone(&host->queued) &&

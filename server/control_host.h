@@ -46,6 +46,13 @@ void pd_control_host_job_done(struct pd_control_host *host, enum paramd_status s
 enum paramd_status pd_control_host_end_log(struct pd_control_host *host)
     __attribute__((warn_unused_result));
 
+/* Snapshots, as control.h has them: what is wanted, and what those who asked are told. */
+bool pd_control_host_wants_snapshot(const struct pd_control_host *host, bool *ret_pause);
+void pd_control_host_snapshot_begun(struct pd_control_host *host, bool pause);
+void pd_control_host_snapshot_done(struct pd_control_host *host,
+                                   const struct pd_snapshot_result *result, uint64_t now_us);
+void pd_control_host_end_snapshots(struct pd_control_host *host);
+
 /* Nothing is queued, and nothing waits for the log. */
 bool pd_control_host_idle(const struct pd_control_host *host);
 /* For questions between two steps. */

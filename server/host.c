@@ -250,12 +250,22 @@ static void wait_for(struct pd_host *host, struct pd_host_conn *conn, enum pd_ve
     }
 }
 
+static bool changes_blocks(unsigned kind)
+{
+    return kind == PD_KIND_PUSH || kind == PD_KIND_PUSH_PULL || kind == PD_KIND_INIT ||
+           kind == PD_KIND_SKIP;
+}
+
 /* One whole frame. False: it has to wait, and everything behind it too. */
 static bool handle(struct pd_host *host, struct pd_host_conn *conn)
 {
     const struct pd_frame_reader *reader = &conn->reader;
     const ProtobufCMessageDescriptor *descriptor = pd_kind_descriptor(reader->kind);
     pd_arena_reset(&host->arena);
+    if (host->paused && changes_blocks(reader->kind)) {
+        conn->wait = PD_WAIT_PAUSE;
+        return false;
+    }
     if (descriptor == NULL) {
         unknown_kind(host, conn);
         frame_done(host, conn);
@@ -680,6 +690,28 @@ uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us)
     }
     pd_host_retry(host);
     return effects.wake_us;
+}
+
+/* ---- a pause ---- */
+
+void pd_host_pause(struct pd_host *host)
+{
+    host->paused = true;
+}
+
+void pd_host_resume(struct pd_host *host, uint64_t now_us)
+{
+    host->now_us = now_us;
+    host->paused = false;
+    struct pd_link *link = host->all.next;
+    while (link != &host->all) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, all);
+        link = link->next;
+        if (conn->wait == PD_WAIT_PAUSE) {
+            pd_host_retry_one(host, conn);
+        }
+    }
+    pd_host_retry(host);
 }
 
 bool pd_host_drain(struct pd_host *host)

@@ -93,6 +93,12 @@ struct pd_message *pd_host_next_outgoing(struct pd_host *host);
 /* Time limits, leases, memory freed in steps. Returns when to be called again at the latest. */
 uint64_t pd_host_tick(struct pd_host *host, uint64_t now_us);
 
+/* Requests that would change blocks (PUSH, PUSH_PULL, INIT, SKIP) are held from now on, each with
+ * the connection it came on; all others go on. */
+void pd_host_pause(struct pd_host *host);
+/* They are taken. Nothing happens without a pause. */
+void pd_host_resume(struct pd_host *host, uint64_t now_us);
+
 /* No more requests are read; answers in hand go out, those that wait for the log as jobs are done.
  * True when nothing is left. */
 bool pd_host_drain(struct pd_host *host);

@@ -16,6 +16,7 @@ enum pd_wait {
     PD_WAIT_BUFFER, /* a payload: for a buffer */
     PD_WAIT_COPIES, /* a whole request: for room for copies */
     PD_WAIT_LOG,    /* a whole request: for room in the log */
+    PD_WAIT_PAUSE,  /* a whole request that would change blocks: for the end of a pause */
     PD_WAIT_CONTROL /* a whole request: for an answer of control to one before it */
 };
 
@@ -83,6 +84,7 @@ struct pd_host {
     uint64_t next_number;
     uint64_t now_us;
     bool draining;
+    bool paused;
     bool room;         /* waiting connections may try again */
     uint32_t unplaced; /* connections that wait for a buffer */
     struct pd_shard_count count;

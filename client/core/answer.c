@@ -54,6 +54,8 @@ static bool answers(enum pd_kind request, unsigned answer)
         return answer == PD_KIND_STATED;
     case PD_KIND_PING:
         return answer == PD_KIND_PONG;
+    case PD_KIND_SNAPSHOT:
+        return answer == PD_KIND_SNAPSHOTTED;
     default:
         return answer == PD_KIND_DONE;
     }

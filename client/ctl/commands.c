@@ -76,6 +76,17 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "    paramctl hash mnist\n"
      "    paramctl hash mnist --json --timeout 600 | jq -r .hash\n",
      pd_ctl_hash},
+    {"snapshot", "", 0, 0, "writes what the daemon holds to its disk, now",
+     "Has the daemon take a snapshot of all models into its --data-dir, and waits for\n"
+     "it as long as the daemon answers. A crash then costs models at ack level applied\n"
+     "what came after it. Who asks while one is being taken gets the next one.\n"
+     "\n"
+     "    --pause           one cut: no push takes effect anywhere while it is copied,\n"
+     "                      so models and tensors fit together; pulls go on\n"
+     "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
+     "    paramctl snapshot\n"
+     "    paramctl snapshot --pause --json | jq .held_seconds\n",
+     pd_ctl_snapshot},
     {"verify", "DIR", 1, 1, "checks every sum of a data directory",
      "Reads all of DIR, a daemon's --data-dir: MANIFEST, snapshots and logs. A line each\n"
      "says what was checked, a sentence on stderr what is damaged and where; with damage\n"

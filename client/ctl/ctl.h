@@ -27,7 +27,8 @@ struct pd_ctl {
     size_t hyper_count;
     bool ack_level_given; /* import */
     enum paramd_ack_level ack_level;
-    bool progress; /* export, import, verify */
+    bool pause;    /* snapshot */
+    bool progress; /* export, import, snapshot, verify */
     bool help;
     bool version;
     const struct pd_ctl_command *command; /* NULL: none given */
@@ -68,6 +69,7 @@ enum pd_ctl_exit pd_ctl_hash(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_ping(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_export(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_import(const struct pd_ctl *ctl);
+enum pd_ctl_exit pd_ctl_snapshot(const struct pd_ctl *ctl);
 enum pd_ctl_exit pd_ctl_verify(const struct pd_ctl *ctl);
 
 /* output.c */

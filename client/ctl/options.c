@@ -24,6 +24,7 @@ enum option_code {
     OPTIMIZER,
     SET,
     PROGRESS,
+    PAUSE,
     ACK_LEVEL,
     HELP,
     VERSION
@@ -40,6 +41,7 @@ static const struct option options[] = {
     {"optimizer", required_argument, NULL, OPTIMIZER},
     {"set", required_argument, NULL, SET},
     {"progress", no_argument, NULL, PROGRESS},
+    {"pause", no_argument, NULL, PAUSE},
     {"ack-level", required_argument, NULL, ACK_LEVEL},
     {"help", no_argument, NULL, HELP},
     {"version", no_argument, NULL, VERSION},
@@ -151,6 +153,9 @@ static enum pd_ctl_exit take_option(struct pd_ctl *ctl, int code)
     case PROGRESS:
         ctl->progress = true;
         return PD_CTL_OK;
+    case PAUSE:
+        ctl->pause = true;
+        return PD_CTL_OK;
     case ACK_LEVEL:
         ctl->ack_level_given = true;
         return pd_ctl_find_ack_level(optarg, &ctl->ack_level)
@@ -212,7 +217,8 @@ static enum pd_ctl_exit check_command(const struct pd_ctl *ctl)
         {ctl->optimizer != NULL, "--optimizer", "import"},
         {ctl->hyper_count > 0, "--set", "import"},
         {ctl->ack_level_given, "--ack-level", "import"},
-        {ctl->progress, "--progress", "export, import and verify"},
+        {ctl->pause, "--pause", "snapshot"},
+        {ctl->progress, "--progress", "export, import, snapshot and verify"},
     };
     for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
         if (own[i].given && strstr(own[i].commands, command->name) == NULL) {

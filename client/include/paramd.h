@@ -455,6 +455,24 @@ PARAMD_CHECK int paramd_set_by_name(struct paramd_client *client, const char *mo
 PARAMD_CHECK int paramd_delete(struct paramd_client *client, const char *model, uint64_t number,
                                int timeout_ms);
 
+/* A snapshot that was published in the daemon's data directory. */
+struct paramd_snapshot {
+    uint64_t number;
+    uint64_t bytes;   /* of all its files */
+    uint64_t us;      /* from its beginning until it was published */
+    uint64_t held_us; /* for so long pushes were held at most */
+};
+
+/* Has the daemon take a snapshot of all models, and waits for it; one that is being taken already
+ * is over first. pause: one cut across all models, for which pushes are held while it is copied.
+ * waiting, unless it is NULL, is called about every 100 ms meanwhile and may call the client; where
+ * it returns false the wait ends (PARAMD_CANCELLED), as at the deadline, but not the snapshot.
+ * PARAMD_UNSUPPORTED: the daemon keeps nothing. PARAMD_DISK, PARAMD_RESOURCE_EXHAUSTED: it could
+ * not be written, and those before it stand. ret_snapshot may be NULL. */
+PARAMD_CHECK int paramd_snapshot(struct paramd_client *client, bool pause, int timeout_ms,
+                                 bool (*waiting)(void *arg), void *arg,
+                                 struct paramd_snapshot *ret_snapshot);
+
 PARAMD_API void paramd_free(void *memory);
 
 #ifdef __cplusplus

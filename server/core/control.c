@@ -28,6 +28,7 @@ enum paramd_status pd_control_create(const struct pd_control_options *options,
     control->next_number = options->records ? 0 : options->start_us;
     control->generation = control->next_number;
     control->next_ask = 1;
+    pd_control_snapshots_init(&control->snapshots);
     pd_arena_init(&control->arena, PD_DEFINITION_DECODED_MAX);
     *ret_control = control;
     return PARAMD_OK;
@@ -60,6 +61,7 @@ void pd_control_destroy(struct pd_control *control)
         pd_control_model_destroy(model);
         model = next;
     }
+    pd_control_snapshots_deinit(&control->snapshots);
     pd_arena_deinit(&control->arena);
     free(control);
 }
@@ -294,9 +296,7 @@ struct pd_control_model *pd_control_find_number(struct pd_control *control, uint
 
 /* ---- the step ---- */
 
-/* The request is answered: its message goes back behind the answer, so that nothing has to be
- * allocated for its shard to know. */
-static void give_back(struct pd_message *request, struct pd_control_effects *effects)
+void pd_control_give_back(struct pd_message *request, struct pd_control_effects *effects)
 {
     free(request->bytes);
     request->bytes = NULL;
@@ -348,7 +348,7 @@ static void answered(struct pd_control *control, const struct pd_message *messag
         break;
     }
     if (ask->request != NULL) {
-        give_back(ask->request, effects);
+        pd_control_give_back(ask->request, effects);
         ask->request = NULL;
     }
     ask_destroy(ask);
@@ -385,6 +385,9 @@ static void dispatch(struct pd_control *control, const struct pd_message *messag
     case PD_KIND_DELETE:
         pd_control_delete(control, &request, effects);
         break;
+    case PD_KIND_SNAPSHOT:
+        pd_control_snapshot_request(control, &request, effects);
+        break;
     case PD_KIND_LIST:
         pd_control_list(control, &request, effects);
         break;
@@ -402,7 +405,7 @@ static void request(struct pd_control *control, struct pd_message *message,
     free(message->header);
     message->header = NULL;
     if (control->in_hand != NULL) {
-        give_back(message, effects);
+        pd_control_give_back(message, effects);
         control->in_hand = NULL;
     }
 }

@@ -103,4 +103,26 @@ enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, 
 /* Of the last start, replayed or begun; 0: none. */
 uint64_t pd_control_epoch(const struct pd_control *control);
 
+/* ---- snapshots: whoever takes them asks what is wanted, one at a time ---- */
+
+/* What became of one. */
+struct pd_snapshot_result {
+    enum paramd_status status;
+    const char *text; /* what went wrong, a sentence; borrowed for the call */
+    uint64_t number;
+    uint64_t bytes;   /* of all its files */
+    uint64_t us;      /* from its beginning until it was published */
+    uint64_t held_us; /* for so long pushes were held at most, on any shard */
+};
+
+/* Whether somebody waits for one that can begin now; ret_pause: for one cut across all shards. */
+bool pd_control_snapshot_wanted(const struct pd_control *control, bool *ret_pause);
+/* One begins, wanted or not: it is for all who have asked for one of its kind until now. */
+void pd_control_snapshot_begun(struct pd_control *control, bool pause);
+/* That one is over: those it was for are answered. */
+void pd_control_snapshot_done(struct pd_control *control, const struct pd_snapshot_result *result,
+                              uint64_t now_us, struct pd_control_effects *effects);
+/* None will begin any more: those who wait for another are sent away. */
+void pd_control_snapshots_end(struct pd_control *control, struct pd_control_effects *effects);
+
 #endif

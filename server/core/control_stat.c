@@ -216,6 +216,7 @@ static void count_shard(struct pd_shard_count *sum, const struct pd_shard_count 
     sum->copies += of_shard->copies;
     sum->held += of_shard->held;
     sum->memory_bytes += of_shard->memory_bytes;
+    sum->snapshot_bytes += of_shard->snapshot_bytes;
 }
 
 void pd_control_count(struct pd_control_ask *ask, const struct pd_message *message)
@@ -231,6 +232,25 @@ void pd_control_count(struct pd_control_ask *ask, const struct pd_message *messa
 }
 
 /* ---- the answer ---- */
+
+/* With a data directory; of the last one if there was one since the start. */
+static void snapshot_counters(const struct pd_control *control, const struct pd_control_ask *ask,
+                              struct counters *counters)
+{
+    const struct pd_control_snapshots *snapshots = &control->snapshots;
+    if (!control->options.records) {
+        return;
+    }
+    add(counters, "snapshots_taken", (double)snapshots->taken);
+    add(counters, "snapshots_failed", (double)snapshots->failed);
+    add(counters, "snapshot_bytes_copied", (double)ask->count->shard.snapshot_bytes);
+    if (snapshots->taken > 0) {
+        add(counters, "snapshot_number", (double)snapshots->last.number);
+        add(counters, "snapshot_bytes", (double)snapshots->last.bytes);
+        add(counters, "snapshot_seconds", (double)snapshots->last.us / 1e6);
+        add(counters, "snapshot_age_seconds", (double)(control->now_us - snapshots->done_us) / 1e6);
+    }
+}
 
 static void daemon_counters(const struct pd_control *control, const struct pd_control_ask *ask,
                             struct counters *counters)
@@ -250,6 +270,7 @@ static void daemon_counters(const struct pd_control *control, const struct pd_co
     add(counters, "frames_held", (double)shards->held);
     add(counters, "memory_bytes", (double)shards->memory_bytes);
     add(counters, "memory_bytes_max", (double)control->options.memory_max);
+    snapshot_counters(control, ask, counters);
 }
 
 /* Means and sums over the last REPORTs of all sessions that are remembered. */

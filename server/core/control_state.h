@@ -80,6 +80,20 @@ struct pd_control_ask {
     UT_hash_handle by_number;
 };
 
+/* Who asked for snapshots: their REQUESTs, which go back behind the answers. */
+struct pd_control_snapshots {
+    struct pd_link waiting[2]; /* for the next one: without a pause, with one */
+    struct pd_link sharing;    /* the one that is being taken */
+    uint32_t asker_count;
+    bool under_way;
+    bool paused; /* the last one that began, with a pause */
+    bool ended;  /* none will begin any more */
+    uint64_t taken;
+    uint64_t failed;
+    uint64_t done_us;               /* when the last one was published */
+    struct pd_snapshot_result last; /* of those that were; the text is nobody's */
+};
+
 struct pd_control {
     struct pd_control_options options;
     struct pd_control_model *models;  /* by name; not the deleted ones */
@@ -97,6 +111,7 @@ struct pd_control {
     uint64_t next_ask;
     uint64_t started_us; /* of the first event */
     uint64_t sessions_expired;
+    struct pd_control_snapshots snapshots;
     struct pd_arena arena;      /* for decoding and answering one event */
     uint64_t now_us;            /* of the event in hand */
     struct pd_message *in_hand; /* the REQUEST, until an ask takes it over */
@@ -126,6 +141,10 @@ pd_control_error(struct pd_control_effects *effects, struct pd_conn_id conn, uin
 __attribute__((format(printf, 3, 4))) void pd_control_note(struct pd_control_effects *effects,
                                                            enum pd_note_level level,
                                                            const char *format, ...);
+
+/* The request is answered: its message goes back behind the answer, so that nothing has to be
+ * allocated for its shard to know. */
+void pd_control_give_back(struct pd_message *request, struct pd_control_effects *effects);
 
 /* ---- questions (control.c) ---- */
 
@@ -248,6 +267,14 @@ struct pd_control_session *pd_control_session_add(struct pd_control *control,
 void pd_control_session_drop(struct pd_control *control, struct pd_control_session *session);
 /* Forgets the sessions of a deleted model. */
 void pd_control_forget(struct pd_control *control, uint64_t model);
+
+/* ---- snapshots (control_snapshots.c) ---- */
+
+void pd_control_snapshots_init(struct pd_control_snapshots *snapshots);
+void pd_control_snapshots_deinit(struct pd_control_snapshots *snapshots);
+void pd_control_snapshot_request(struct pd_control *control,
+                                 const struct pd_control_request *request,
+                                 struct pd_control_effects *effects);
 
 /* ---- looking (control_stat.c) ---- */
 

@@ -86,8 +86,9 @@ struct pd_shard_count {
     uint64_t frames_in;
     uint64_t frames_out;
     uint64_t protocol_errors;
-    uint64_t copies; /* blocks copied because a reader was still at them */
-    uint64_t held;   /* frames that had to wait for room */
+    uint64_t copies;         /* blocks copied because a reader was still at them */
+    uint64_t held;           /* frames that had to wait for room */
+    uint64_t snapshot_bytes; /* of its part of the snapshot that is being taken, or of the last */
     uint64_t memory_bytes;
 };
 

@@ -298,6 +298,7 @@ static void request(struct pd_shard *shard, const struct pd_event *event,
     case PD_KIND_LIST:
     case PD_KIND_STAT:
     case PD_KIND_DELETE:
+    case PD_KIND_SNAPSHOT:
         pd_shard_forward(shard, event, effects);
         break;
     default:

@@ -199,7 +199,7 @@ class Refusing(Paramctl):
         nowhere = os.path.join(self.daemon.folder.name, "nobody")
         for words in (("status",), ("models",), ("tensors", "demo"), ("ping",),
                       ("hash", "demo"), ("set", "demo", "biases", "lr=1"),
-                      ("delete", "demo", "--yes")):
+                      ("delete", "demo", "--yes"), ("snapshot",)):
             self.fails(1, f"see that paramd runs and listens on unix:{nowhere}", "--timeout",
                        "0.05", *words, address="unix:" + nowhere)
 
@@ -207,6 +207,10 @@ class Refusing(Paramctl):
         for words in (("tensors", "nobody"), ("hash", "nobody"), ("set", "nobody", "all", "lr=1"),
                       ("delete", "nobody", "--yes")):
             self.fails(1, 'no model is named "nobody"; paramctl models lists', *words)
+
+    def test_a_snapshot_of_a_daemon_that_keeps_nothing_is_a_failure_that_says_what_to_do(self):
+        for words in (("snapshot",), ("snapshot", "--pause", "--json")):
+            self.fails(1, "start it with --data-dir", *words)
 
     def test_a_wrong_command_line_is_told_from_a_failure(self):
         for words, sentence in {
@@ -218,7 +222,9 @@ class Refusing(Paramctl):
                 ("status", "--yes"): "--yes is for delete",
                 ("status", "--count", "2"): "--count is for ping",
                 ("import", "x", "--force"): "--force is for export",
-                ("status", "--progress"): "--progress is for export, import and verify",
+                ("status", "--progress"): ("--progress is for export, import, "
+                                           "snapshot and verify"),
+                ("hash", "demo", "--pause"): "--pause is for snapshot",
                 ("export", "demo"): "export takes MODEL DIR",
                 ("export", "demo", "x", "--file-size", "5T"): '--file-size "5T" is not allowed',
                 ("export", "demo", "x", "--file-size", "0"): '--file-size "0" is not allowed',
@@ -250,8 +256,7 @@ class Help(Paramctl):
         text = "\n".join(self.lines("--help"))
         for command in ("status", "models", "tensors MODEL", "set MODEL GROUP KEY=VALUE...",
                         "delete MODEL", "export MODEL DIR", "import DIR [MODEL]", "hash MODEL",
-                        "ping",
-                        "help [COMMAND]"):
+                        "snapshot", "ping", "help [COMMAND]"):
             self.assertIn(f"\n  {command} ", text)
         self.assertIn("PARAMD_ADDRESS", text)
         self.assertIn("Exit status: 0 done, 1 failed, 2 the command line is wrong.", text)
@@ -259,7 +264,7 @@ class Help(Paramctl):
 
     def test_each_command_has_its_help_with_an_example(self):
         for command in ("status", "models", "tensors", "set", "delete", "export", "import",
-                        "hash", "ping"):
+                        "hash", "snapshot", "ping"):
             text = "\n".join(self.lines("help", command))
             self.assertIn(f"usage: paramctl [OPTION]... {command}", text)
             self.assertIn(f"    paramctl {command}", text.split("Examples:")[1])

@@ -101,16 +101,16 @@ def frames():
         yield bad("a header with " + name, raw_frame("PING", header))
     yield bad("a text with a zero byte", raw_frame("STAT", b"\x08\x01\x12\x03a\0b"))
     yield bad("a text that is not UTF-8", raw_frame("STAT", b"\x08\x01\x12\x02\xc3\x28"))
-    for number in (0, 28, 999, 65535):
+    for number in (0, 30, 999, 65535):
         yield _told("greeted", f"kind {number}", "UNSUPPORTED", raw_frame(number, PING))
     yield _told("greeted", "an unknown kind that may be skipped", None,
                 raw_frame(400, b"\xff\xff", flags=wire.FLAG_SKIPPABLE))
     yield bad("an unknown kind with a bad header", raw_frame(400, b"\xff"))
     for kind in ("WELCOME", "CREATED", "ATTACHED", "ACK", "BLOCKS", "SKIPPED", "LISTED", "STATED",
-                 "PONG", "DONE", "ERROR", "MOVED"):
+                 "PONG", "DONE", "ERROR", "MOVED", "SNAPSHOTTED"):
         header = wire.HEADER[wire.KIND[kind]](request_id=3)
         yield bad(f"{kind} from a client", raw_frame(kind, header))
-    for kind in ("LIST", "STAT", "DELETE", "SET", "ATTACH"):
+    for kind in ("LIST", "STAT", "DELETE", "SET", "ATTACH", "SNAPSHOT"):
         header = wire.HEADER[wire.KIND[kind]](request_id=3)
         yield bad(f"{kind} with a payload", raw_frame(kind, header, b"payload!"))
 
@@ -200,6 +200,7 @@ def requests():
     yield bad("an unknown model", "DELETE", pb.Delete(request_id=3, model="nowhere"), "NOT_FOUND")
     yield bad("another number", "DELETE", pb.Delete(request_id=3, model="other", number=5),
               "NOT_FOUND")
+    yield bad("nothing is kept", "SNAPSHOT", pb.Snapshot(request_id=3), "UNSUPPORTED")
     yield bad("an unknown model", "PUSH", pb.Push(request_id=3, model=77), "NOT_FOUND")
     yield _told("greeted", "PUSH without ATTACH", "NOT_ATTACHED",
                 lambda it: raw_frame("PUSH", pb.Push(request_id=3, model=it.model)))

@@ -66,6 +66,7 @@ static void call_everything(void)
     expect_forked(paramd_list(worker.client, 1000, &models, &count), "list");
     expect_forked(paramd_stat(worker.client, "m", 1000, &stat), "stat");
     expect_forked(paramd_delete(worker.client, "m", 0, 1000), "delete");
+    expect_forked(paramd_snapshot(worker.client, false, 1000, NULL, NULL, NULL), "snapshot");
     paramd_release(worker.ticket);
     paramd_model_close(worker.model);
     paramd_close(worker.client);

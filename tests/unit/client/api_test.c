@@ -593,6 +593,54 @@ START_TEST(a_wrong_definition_is_refused_before_anything_is_sent)
 }
 END_TEST
 
+START_TEST(a_snapshot_is_waited_for_and_told)
+{
+    struct live *live = live_start(1, false);
+    struct paramd_options options = {.address = live_address(live), .no_thread = _i == 0};
+    struct paramd_client *client;
+    struct paramd_snapshot snapshot;
+    ck_assert_int_eq(paramd_open(&options, &client), PARAMD_OK);
+    ck_assert_int_eq(paramd_snapshot(client, true, PATIENCE_MS, NULL, NULL, &snapshot), PARAMD_OK);
+    ck_assert_uint_eq(snapshot.number, 3);
+    ck_assert_uint_eq(snapshot.bytes, 1000);
+    ck_assert_uint_eq(snapshot.us, 20);
+    ck_assert_uint_eq(snapshot.held_us, 10);
+    ck_assert_int_eq(paramd_snapshot(client, false, PATIENCE_MS, NULL, NULL, NULL), PARAMD_OK);
+    paramd_close(client);
+    live_stop(live);
+}
+END_TEST
+
+struct waiter {
+    struct paramd_client *client;
+    unsigned turns; /* until the wait is given up */
+};
+
+static bool ask_meanwhile(void *arg)
+{
+    struct waiter *waiter = arg;
+    ck_assert_int_eq(paramd_ping(waiter->client, PATIENCE_MS, NULL), PARAMD_OK);
+    return --waiter->turns > 0;
+}
+
+START_TEST(who_waits_for_a_snapshot_may_call_meanwhile_and_give_it_up)
+{
+    struct live *live = live_start(1, false);
+    struct paramd_options options = {.address = live_address(live), .no_thread = _i == 0};
+    struct waiter waiter = {.turns = 2};
+    ck_assert_int_eq(paramd_open(&options, &waiter.client), PARAMD_OK);
+    live_lock(live)->faults.mute_snapshots = 1;
+    live_unlock(live);
+    ck_assert_int_eq(paramd_snapshot(waiter.client, false, -1, ask_meanwhile, &waiter, NULL),
+                     PARAMD_CANCELLED);
+    ck_assert_uint_eq(waiter.turns, 0);
+    ck_assert_int_eq(paramd_snapshot(waiter.client, false, -1, ask_meanwhile, &waiter, NULL),
+                     PARAMD_OK);
+    paramd_close(waiter.client);
+    live_stop(live);
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("client/api");
@@ -602,6 +650,8 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(tests, first_values_come_in_pieces_with_a_step_for_each_block, 0, 2);
     tcase_add_test(tests, a_session_id_has_one_handle_in_a_process);
     tcase_add_loop_test(tests, figures_of_all_pages_are_put_together, 0, 2);
+    tcase_add_loop_test(tests, a_snapshot_is_waited_for_and_told, 0, 2);
+    tcase_add_loop_test(tests, who_waits_for_a_snapshot_may_call_meanwhile_and_give_it_up, 0, 2);
     tcase_add_loop_test(tests, many_threads_share_a_handle_while_connections_break, 0, 2);
     tcase_add_loop_test(tests, a_done_function_may_start_the_next_call, 0, 2);
     tcase_add_loop_test(tests, a_function_is_told_what_a_restarted_daemon_has_lost, 0, 2);

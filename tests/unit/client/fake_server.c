@@ -379,6 +379,21 @@ static void pong(struct fake_conn *conn)
     fake_conn_send(conn, PD_KIND_PONG, &message.base, NULL, 0, 0);
 }
 
+static void snapshot(struct fake_conn *conn, const Paramd__Snapshot *message)
+{
+    Paramd__Snapshotted answer = PARAMD__SNAPSHOTTED__INIT;
+    if (conn->server->faults.mute_snapshots > 0) {
+        conn->server->faults.mute_snapshots--;
+        return;
+    }
+    answer.request_id = message->request_id;
+    answer.number = 3;
+    answer.bytes = 1000;
+    answer.us = 20;
+    answer.held_us = message->pause ? 10 : 0;
+    fake_conn_send(conn, PD_KIND_SNAPSHOTTED, &answer.base, NULL, 0, 0);
+}
+
 static void control(struct fake_conn *conn)
 {
     struct fake_server *server = conn->server;
@@ -410,6 +425,9 @@ static void control(struct fake_conn *conn)
         break;
     case PD_KIND_PING:
         pong(conn);
+        break;
+    case PD_KIND_SNAPSHOT:
+        snapshot(conn, (const Paramd__Snapshot *)conn->message);
         break;
     case PD_KIND_DELETE:
         if (server->definition == NULL) {

@@ -39,6 +39,7 @@ struct fake_faults {
     bool mute;                /* reads and does not answer */
     unsigned cut_after_apply; /* closes after applying a push, before its ACK */
     unsigned cut_after_skip;  /* and after a SKIP, before its answer */
+    unsigned mute_snapshots;  /* SNAPSHOTs not answered */
     int attach_status;        /* ATTACH is answered with this ERROR */
 };
 

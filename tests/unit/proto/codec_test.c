@@ -183,7 +183,7 @@ START_TEST(every_header_begins_with_its_request_id_and_is_flat)
         ck_assert_uint_eq(pd_request_id(header), 300);
         kinds++;
     }
-    ck_assert_uint_eq(kinds, 27);
+    ck_assert_uint_eq(kinds, 29);
     ck_assert_int_le(depth_of(&paramd__definition__descriptor, 1), 3);
 }
 END_TEST
