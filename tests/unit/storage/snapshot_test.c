@@ -54,7 +54,7 @@ START_TEST(pieces_of_every_size_come_back)
 {
     /* Every length around the alignments and pages. */
     for (uint32_t bytes = 0; bytes < 3 * PD_SNAPSHOT_PAGE_BYTES;
-         bytes += bytes % 64 == 9 ? 45 : 1) {
+         bytes += bytes % 256 == 9 ? 237 : 1) {
         append(bytes % 19, bytes);
     }
     append(PD_SNAPSHOT_HEADER_BYTES_MAX, 0);
