@@ -229,9 +229,6 @@ static enum paramd_status deal(struct recovery *recovery, uint32_t count)
 {
     struct pd_recovery *result = recovery->result;
     struct pd_shard *shards[PD_SHARDS_MAX];
-    if (count == recovery->shard_count) {
-        return PARAMD_OK;
-    }
     enum paramd_status status = make_shards(recovery, count, shards);
     if (status != PARAMD_OK) {
         return status;

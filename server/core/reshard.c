@@ -268,6 +268,35 @@ static enum paramd_status move_model(struct move *move, uint64_t number)
     return status;
 }
 
+static bool same_model(const struct pd_model *a, const struct pd_model *b)
+{
+    bool same = a->attempt == b->attempt && a->ready == b->ready && a->generation == b->generation;
+    for (size_t i = 0; i < a->group_count; i++) {
+        same = same &&
+               memcmp(&a->groups[i].hyper, &b->groups[i].hyper, sizeof a->groups[i].hyper) == 0;
+    }
+    return same;
+}
+
+/* Whether all shards know the same of every model. If not, they have to learn it, as with another
+ * number of shards: what a start had on its way here must not depend on where that led through. */
+static bool alike(struct pd_shard *const *shards, uint32_t count)
+{
+    for (uint32_t i = 1; i < count; i++) {
+        const struct pd_model *model = shards[0]->models;
+        if (HASH_CNT(by_number, shards[i]->models) != HASH_CNT(by_number, shards[0]->models)) {
+            return false;
+        }
+        for (; model != NULL; model = model->by_number.next) {
+            const struct pd_model *other = pd_shard_model(shards[i], model->number);
+            if (other == NULL || !same_model(model, other)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
 enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_count,
                                     struct pd_shard *const *to, uint32_t to_count)
 {
@@ -282,8 +311,9 @@ enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_
         PD_ASSERT(to[i]->models == NULL);
         move.to[i].shard = to[i];
     }
+    bool handed_over = from_count == to_count && alike(from, from_count);
     for (uint32_t i = 0; i < from_count && status == PARAMD_OK; i++) {
-        if (from_count == to_count) {
+        if (handed_over) {
             status = hand_over(from[i], to[i]);
         }
         while (from[i]->models != NULL && status == PARAMD_OK) {

@@ -166,12 +166,12 @@ enum paramd_status pd_shard_replay(struct pd_shard *shard, const struct pd_logge
 
 /* All models with their push ids go from shards that have replayed their logs to fresh ones, of
  * which there may be another number: to[i] is shard i of to_count. Memory is handed over where the
- * numbers are equal; else it is copied and given back chunk by chunk, so that a chunk or two of
- * each shard are needed beside. Where a crash left shards with different knowledge of a model, what
- * they all can have is kept: the last attempt, the last opening of a session; control tells what
- * else is missing. `from` is empty afterwards. PARAMD_OK, PARAMD_RESOURCE_EXHAUSTED, or
- * PARAMD_INVALID (parts that cannot be of one model): all are then good for nothing but
- * pd_shard_destroy. */
+ * numbers are equal and all shards know the same; else it is copied and given back chunk by chunk,
+ * so that a chunk or two of each shard are needed beside. Where a crash left shards with different
+ * knowledge of a model, what they all can have is kept: the last attempt, the last opening of a
+ * session; control tells what else is missing. `from` is empty afterwards. PARAMD_OK,
+ * PARAMD_RESOURCE_EXHAUSTED, or PARAMD_INVALID (parts that cannot be of one model): all are then
+ * good for nothing but pd_shard_destroy. */
 enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_count,
                                     struct pd_shard *const *to, uint32_t to_count)
     __attribute__((warn_unused_result));

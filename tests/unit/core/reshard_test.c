@@ -245,6 +245,24 @@ START_TEST(a_model_that_one_shard_has_as_ready_is_ready)
 }
 END_TEST
 
+START_TEST(as_many_shards_learn_from_each_other_too)
+{
+    two_shards();
+    make_model(from[0], 2)->ready = true;
+    if (_i == 0) {
+        make_model(from[1], 2)->groups[0].hyper.value[0] = 0.25;
+    }
+    to[0] = make_shard(0, 2);
+    to[1] = make_shard(1, 2);
+    ck_assert_int_eq(pd_shard_reshard(from, 2, to, 2), PARAMD_OK);
+    const struct pd_model *first = pd_shard_model(to[0], MODEL);
+    const struct pd_model *second = pd_shard_model(to[1], MODEL);
+    ck_assert(first->ready && second != NULL && second->ready == (_i == 0));
+    ck_assert_uint_eq(second->attempt, 2);
+    ck_assert(memcmp(&first->groups[0].hyper, &second->groups[0].hyper, sizeof hyper) == 0);
+}
+END_TEST
+
 START_TEST(parts_of_different_models_are_refused)
 {
     two_shards();
@@ -316,6 +334,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(hand, the_last_opening_of_a_session_is_kept, 0, 2);
     tcase_add_loop_test(hand, a_model_that_one_shard_has_is_not_complete, 0, 2);
     tcase_add_loop_test(hand, a_model_that_one_shard_has_as_ready_is_ready, 0, 2);
+    tcase_add_loop_test(hand, as_many_shards_learn_from_each_other_too, 0, 2);
     tcase_add_test(hand, parts_of_different_models_are_refused);
     tcase_add_loop_test(hand, push_ids_need_their_room, 0, 2);
     tcase_add_test(hand, memory_is_given_back_on_the_way);
