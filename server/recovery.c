@@ -19,7 +19,8 @@ struct task {
     uint64_t from_lsn;
     uint64_t last_lsn; /* that was found, or made by sealing; 0: the log is empty */
     struct pd_arena arena;
-    bool whole; /* the log ended with its end record, or has no records */
+    uint8_t *payload; /* of a record, at an address where numbers may stand */
+    bool whole;       /* the log ended with its end record, or has no records */
     enum paramd_status status;
     char error[PD_RECOVERY_TEXT_BYTES];
 };
@@ -248,17 +249,24 @@ static enum paramd_status deal(struct recovery *recovery, uint32_t count)
 static enum paramd_status do_tasks(struct recovery *recovery, void (*work)(void *, uint32_t))
 {
     const struct pd_recovery_options *options = recovery->options;
+    enum paramd_status status = PARAMD_OK;
     for (uint32_t i = 0; i < recovery->shard_count; i++) {
         struct task *task = &recovery->tasks[i];
         task->shard = recovery->result->shards[i];
         task->status = PARAMD_OK;
         pd_arena_init(&task->arena, PD_REPLAY_ARENA_BYTES);
+        task->payload = malloc(PD_PAYLOAD_BYTES_MAX);
+        if (task->payload == NULL) {
+            status = fail(recovery->error, PARAMD_NO_MEMORY, "there is no memory to read the logs");
+        }
     }
-    options->each(options->context, recovery->shard_count, work, recovery);
-    enum paramd_status status = PARAMD_OK;
+    if (status == PARAMD_OK) {
+        options->each(options->context, recovery->shard_count, work, recovery);
+    }
     for (uint32_t i = 0; i < recovery->shard_count; i++) {
         struct task *task = &recovery->tasks[i];
         pd_arena_deinit(&task->arena);
+        free(task->payload);
         if (status == PARAMD_OK && task->status != PARAMD_OK) {
             status = task->status;
             (void)snprintf(recovery->error, sizeof recovery->error, "%s", task->error);
@@ -270,7 +278,12 @@ static enum paramd_status do_tasks(struct recovery *recovery, void (*work)(void 
 static enum paramd_status take_shard(struct recovery *recovery, struct task *task,
                                      const struct pd_logged *record)
 {
-    return pd_shard_replay(task->shard, record, &recovery->definitions, &task->arena, &task->text);
+    struct pd_logged aligned = *record;
+    if (record->payload_count <= PD_PAYLOAD_BYTES_MAX) { /* more is no numbers */
+        aligned.payload = memcpy(task->payload, record->payload, record->payload_count);
+    }
+    return pd_shard_replay(task->shard, &aligned, &recovery->definitions, &task->arena,
+                           &task->text);
 }
 
 static enum paramd_status refuse_shard(struct recovery *recovery, struct task *task,
@@ -322,6 +335,9 @@ static enum paramd_status replay_epochs(struct recovery *recovery)
 static enum paramd_status storage_failed(struct recovery *recovery, enum paramd_status status,
                                          const struct pd_storage_error *error)
 {
+    if (error->file[0] == '\0') {
+        return fail(recovery->error, status, "the data directory's names: %s", error->text);
+    }
     return fail(recovery->error, status, "%s at offset %" PRIu64 ": %s", error->file, error->offset,
                 error->text);
 }
