@@ -11,7 +11,8 @@ from daemon import Daemon
 
 KEYS = {"accuracy_async", "accuracy_one_worker", "accuracy_local", "seconds", "pushes",
         "bytes_pushed", "bytes_pulled", "staleness_mean", "staleness_p99", "workers", "shards",
-        "optimizer", "ack_level", "told_lost", "lost", "doubled"}
+        "optimizer", "ack_level", "told_lost", "lost", "doubled", "kills",
+        "seconds_unavailable"}
 MODEL_BYTES = 4 * (784 * 128 + 128 + 128 * 10 + 10)
 
 

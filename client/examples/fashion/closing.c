@@ -5,6 +5,7 @@
 #include <err.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 static uint64_t whole(const json_t *result, const char *key)
@@ -58,6 +59,20 @@ void run_gather(struct run *run, const struct crew_member *members, size_t count
     }
 }
 
+void closing_read_kills(struct closing *closing, const char *path)
+{
+    char line[64];
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return; /* nobody has killed it yet */
+    }
+    while (fgets(line, sizeof line, file) != NULL) {
+        closing->kills++;
+        closing->seconds_unavailable += strtod(line, NULL);
+    }
+    (void)fclose(file);
+}
+
 static void print_row(const char *what, double accuracy, uint64_t pushes, double seconds)
 {
     printf("  %-26s %7.2f %% %10llu %9.1f %10.0f\n", what, accuracy, (unsigned long long)pushes,
@@ -65,7 +80,7 @@ static void print_row(const char *what, double accuracy, uint64_t pushes, double
 }
 
 /* A line for each age up to the 99th percentile, and one for the rest. */
-static void print_staleness(const struct sight *sight)
+static void print_staleness(const struct sight *sight, bool since_start)
 {
     double blocks = 0.0, above = 0.0;
     unsigned last = (unsigned)sight->staleness_p99;
@@ -73,7 +88,8 @@ static void print_staleness(const struct sight *sight)
         blocks += sight->staleness[s];
         above += s > last ? sight->staleness[s] : 0.0;
     }
-    printf("\n  staleness: how many updates of a block happened between pull and push\n");
+    printf("\n  staleness%s: how many updates of a block happened between pull and push\n",
+           since_start ? " since the last start" : "");
     for (unsigned s = 0; s <= last + 1; s++) {
         static const char bar[] = "########################################";
         double share = (s <= last ? sight->staleness[s] : above) / fmax(blocks, 1.0);
@@ -97,9 +113,13 @@ void closing_print(const struct closing *closing)
     print_row("plain Adam, no daemon", closing->accuracy_local, run->pushes,
               closing->seconds_local);
     printf("  (accuracy on all 10,000 test images; the last two ran side by side)\n");
-    print_staleness(&run->sight);
+    print_staleness(&run->sight, closing->kills > 0);
     printf("\n  pushed %.2f GB, pulled %.2f GB; resent %llu\n", (double)run->bytes_pushed * 1e-9,
            (double)run->bytes_pulled * 1e-9, (unsigned long long)run->resent);
+    if (closing->kills > 0) {
+        printf("  daemon killed %u times, unavailable for %.1f s in all\n", closing->kills,
+               closing->seconds_unavailable);
+    }
     printf("  acknowledged when %s; the daemon told of %llu pushes of blocks lost in a crash\n",
            closing->ack_level, (unsigned long long)run->told_lost);
     printf("  lost %llu, doubled %llu (blocks' versions against the workers' own counts)\n",
@@ -110,7 +130,8 @@ void closing_write(const struct closing *closing, const char *path)
 {
     const struct run *run = &closing->async;
     json_t *table = json_pack(
-        "{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:s, s:I, s:I, s:I}",
+        "{s:f, s:f, s:f, s:f, s:I, s:I, s:I, s:f, s:f, s:i, s:i, s:s, s:s, s:I, s:I, s:I, s:i, "
+        "s:f}",
         "accuracy_async", run->accuracy, "accuracy_one_worker", closing->one_worker.accuracy,
         "accuracy_local", closing->accuracy_local, "seconds", run->seconds, "pushes",
         (json_int_t)run->pushes, "bytes_pushed", (json_int_t)run->bytes_pushed, "bytes_pulled",
@@ -118,7 +139,8 @@ void closing_write(const struct closing *closing, const char *path)
         run->sight.staleness_p99, "workers", (int)run->workers, "shards", (int)closing->shards,
         "optimizer", closing->optimizer, "ack_level", closing->ack_level, "told_lost",
         (json_int_t)run->told_lost, "lost", (json_int_t)run->lost, "doubled",
-        (json_int_t)run->doubled);
+        (json_int_t)run->doubled, "kills", (int)closing->kills, "seconds_unavailable",
+        closing->seconds_unavailable);
     if (table == NULL ||
         json_dump_file(table, path, JSON_INDENT(2) | JSON_REAL_PRECISION(8)) != 0) {
         errx(1, "cannot write %s", path);

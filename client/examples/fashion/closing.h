@@ -26,6 +26,8 @@ struct closing {
     const char *optimizer;
     const char *ack_level;
     unsigned shards;
+    unsigned kills;             /* of the daemon, while all of this went on */
+    double seconds_unavailable; /* without it */
     struct run async;
     struct run one_worker;
     double accuracy_local;
@@ -35,6 +37,9 @@ struct closing {
 /* Adds up what the workers left behind, and holds their counts against the versions. */
 void run_gather(struct run *run, const struct crew_member *members, size_t count,
                 uint64_t versions[FASHION_TENSORS][BLOCKS_MAX]);
+
+/* Adds up what the killer of the daemon has written. */
+void closing_read_kills(struct closing *closing, const char *path);
 
 void closing_print(const struct closing *closing);
 

@@ -231,6 +231,9 @@ int main(int argc, char **argv)
     train(&settings, &test, &budget, 1, true, &closing.one_worker);
     read_local(&settings, &closing);
 
+    if (settings.chaos != NULL) {
+        closing_read_kills(&closing, settings.chaos);
+    }
     closing_print(&closing);
     if (settings.json != NULL) {
         closing_write(&closing, settings.json);

@@ -25,6 +25,9 @@ static const char usage[] =
     "  --ack-level L     applied, or logged: what is acknowledged is on the daemon's disk\n"
     "                    (default: applied)\n"
     "  --at-least P      fail below this test accuracy in percent\n"
+    "  --chaos FILE      whoever kills the daemon meanwhile writes there, a line each time, for "
+    "how\n"
+    "                    many seconds there was none\n"
     "  --json FILE       write the closing table as JSON too\n"
     "  --data DIR        Fashion-MNIST (default: /usr/share/datasets/fashion-mnist)\n";
 
@@ -36,6 +39,7 @@ static const struct option long_options[] = {{"scratch", required_argument, NULL
                                              {"seconds", required_argument, NULL, 's'},
                                              {"ack-level", required_argument, NULL, 'a'},
                                              {"at-least", required_argument, NULL, 'l'},
+                                             {"chaos", required_argument, NULL, 'c'},
                                              {"json", required_argument, NULL, 'j'},
                                              {"data", required_argument, NULL, 'd'},
                                              {"help", no_argument, NULL, 'h'},
@@ -84,6 +88,9 @@ static void set_option(struct settings *settings, int option)
     case 'a':
         settings->ack_level = optarg;
         (void)fashion_ack_level(optarg);
+        break;
+    case 'c':
+        settings->chaos = optarg;
         break;
     case 'l':
         settings->accuracy_min = number(optarg, "at-least", 0, 100);

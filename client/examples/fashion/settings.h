@@ -7,6 +7,7 @@ struct settings {
     const char *optimizer;
     const char *ack_level;
     const char *json;    /* NULL: none is written */
+    const char *chaos;   /* NULL, or where each kill of the daemon gets a line */
     const char *scratch; /* a folder for what the processes leave behind */
     char programs[512];  /* the folder of fashion-worker and fashion-local */
     unsigned workers;
