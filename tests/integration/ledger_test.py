@@ -3,23 +3,16 @@ a proxy at random bytes, or, over shared memory, at random wake-ups. Each acknow
 exactly once in every block, none twice, and each block's version counts them (workers/ledger.c says
 which push writes where)."""
 
-import collections
-import os
-import random
 import re
 import socket
 import subprocess
 import threading
 import unittest
 
-from support import daemon, proxy, session, workers
+from support import daemon, ledger, proxy
 
-WORKERS = 4
-BATCH = 24
 CUTS = 40
-PUSHES = BATCH * CUTS
-
-Push = collections.namedtuple("Push", "number tensors status blocks done refused unknown nan")
+PUSHES = ledger.BATCH * CUTS
 
 
 def ss(*words, kill=False):
@@ -42,54 +35,16 @@ def ss_can_cut():
                     return False
 
 
-def read_worker(lines):
-    """What a worker printed: its pushes, (tensor, block) -> applied, and the library's counters."""
-    pushes, applied, counters = [], {}, None
-    for kind, *words in map(str.split, lines):
-        if kind == "push":
-            number, tensors, status, *counts, nan_tensor, nan_block = words
-            pushes.append(Push(int(number), int(tensors), status, *map(int, counts),
-                               (int(nan_tensor), int(nan_block))))
-        elif kind == "block":
-            applied[int(words[0]), int(words[1])] = int(words[2])
-        else:
-            counters = dict(zip(("resent", "lost", "reconnects", "pushes"), map(int, words)))
-    return pushes, applied, counters
-
-
-class Ledger(unittest.TestCase):
+class Ledger(ledger.Case):
     """Each test is one way to cut, with or without cancelled and refused pushes."""
 
-    def setUp(self):
-        self.seed = int(os.environ.get("PARAMD_SEED", random.randrange(1 << 32)))
-        self.random = random.Random(self.seed)
-        print(f"{self.id()}: PARAMD_SEED={self.seed}", flush=True)
-
-    def limits(self):
-        return [1, PUSHES // 10, PUSHES, PUSHES, PUSHES]
-
-    def settled(self, crew):
-        return sum(len(worker.lines) for worker in crew)
-
-    def run_crew(self, address, mode, cutter=None):
-        """All lines of all workers."""
-        crew = [workers.Worker("ledger", address, "ledger", number, WORKERS, PUSHES, self.seed,
-                               mode) for number in range(WORKERS)]
-        try:
-            if cutter:
-                cutter(crew)
-            for worker in crew:
-                worker.let_go()
-            return [read_worker(worker.finish()) for worker in crew]
-        finally:
-            for worker in crew:
-                worker.__exit__()
+    pushes = PUSHES
 
     def cut_by_ss(self, server, crew):
         """Ends one connection, or all, in each batch, when the workers are somewhere in it."""
         cuts = 0
         for _ in range(CUTS):
-            moment = self.settled(crew) + self.random.randrange(WORKERS * BATCH // 2)
+            moment = self.settled(crew) + self.random.randrange(self.workers * ledger.BATCH // 2)
             for worker in crew:
                 worker.tell()
             daemon.wait_until(lambda: self.settled(crew) >= moment or
@@ -123,60 +78,6 @@ class Ledger(unittest.TestCase):
                     if left >= 0 else None
 
         return rule
-
-    def check_push(self, push, limit, number, values):
-        """One push against the values of all blocks of its tensors."""
-        ones = refused = 0
-        for tensor in range(len(values)):
-            if not push.tensors >> tensor & 1:
-                continue
-            coordinate = number * limit[tensor] + push.number
-            for index, block in enumerate(values[tensor]):
-                one = int(block.values[coordinate])
-                ones += one
-                if push.nan == (tensor, index):
-                    refused += 1
-                    self.assertEqual(one, 0, f"a refused block was applied: {push}")
-        if push.status == "OK":
-            self.assertEqual((push.done, ones), (push.blocks, push.blocks), push)
-        if push.status == "NOT_FINITE":
-            self.assertEqual(push.refused, refused, push)
-        self.assertLessEqual(push.done, ones, f"an acknowledged block is missing: {push}")
-        self.assertLessEqual(ones, push.done + push.unknown, f"applied, but told otherwise: {push}")
-        return ones
-
-    def check(self, server, told, mode):
-        limit = self.limits()
-        with session.Session(server, "ledger") as reader:
-            values = reader.pull_all()
-        for tensor, blocks in enumerate(values):
-            for index, block in enumerate(blocks):
-                where = f"tensor {tensor}, block {index}"
-                self.assertLessEqual(set(block.values.tolist()), {0.0, 1.0}, where)
-                self.assertEqual(block.version, 1 + int(block.values.sum()), where)
-        for number, (pushes, applied, counters) in enumerate(told):
-            self.assertEqual(sorted(push.number for push in pushes), list(range(PUSHES)))
-            ones = sum(self.check_push(push, limit, number, values) for push in pushes)
-            self.assertEqual(sum(applied.values()), counters["pushes"])
-            self.assertEqual(counters["lost"], 0)
-            # REFUSED: cancelled; the daemon had passed over it before a cut took that answer away.
-            self.assertLessEqual({push.status for push in pushes},
-                                 {"OK", "NOT_FINITE", "CANCELLED", "REFUSED"})
-            if mode == "plain":
-                self.assertEqual({push.status for push in pushes}, {"OK"})
-                self.assertEqual(ones, counters["pushes"])
-            else:
-                refused = [push for push in pushes if push.status == "NOT_FINITE"]
-                self.assertGreater(len(refused), 0)
-            for (tensor, block), count in applied.items():
-                first = number * limit[tensor]
-                mine = values[tensor][block].values[first:first + limit[tensor]].sum()
-                self.assertLessEqual(count, mine)
-        statuses = collections.Counter(push.status for pushes, *_ in told for push in pushes)
-        print(f"  {dict(statuses)}, resent {sum(each[2]['resent'] for each in told)}, "
-              f"reconnects {sum(each[2]['reconnects'] for each in told)}", flush=True)
-        self.assertGreater(sum(each[2]["resent"] for each in told), 0)
-        return statuses
 
     def by_ss(self, mode):
         if not ss_can_cut():

@@ -7,7 +7,7 @@ import unittest
 
 import numpy
 
-from support import daemon, session, shared, wire, workers
+from support import daemon, ledger, session, shared, wire
 
 BLOCK = 65536
 PUSHES = 48
@@ -19,8 +19,8 @@ def mappings(server):
         return sum("/memfd:paramd" in line for line in file)
 
 
-def ledger(server, address, number=0):
-    return workers.Worker("ledger", address, "ledger", number, 2, PUSHES, 1, "plain")
+def start(address, number=0):
+    return ledger.start(address, number, 2, PUSHES, 1, "plain")
 
 
 class SharedMemory(unittest.TestCase):
@@ -29,7 +29,7 @@ class SharedMemory(unittest.TestCase):
             return [block.values for tensor in reader.pull_all() for block in tensor]
 
     def train(self, server, address):
-        with ledger(server, address) as worker:
+        with start(address) as worker:
             worker.let_go()
             worker.finish()
         return self.values(server)
@@ -45,7 +45,7 @@ class SharedMemory(unittest.TestCase):
 
     def test_the_memory_of_a_killed_worker_is_given_back(self):
         with daemon.Daemon("--shards", "2", unix=True) as server:
-            with ledger(server, f"unix:{server.unix_path}") as worker:
+            with start(f"unix:{server.unix_path}") as worker:
                 worker.tell()
                 worker.wait_lines("push", 10)
                 self.assertEqual(mappings(server), 2)
@@ -56,7 +56,7 @@ class SharedMemory(unittest.TestCase):
         with daemon.Daemon("--shared-memory-max", "0", unix=True) as server:
             with shared.Connection(server) as connection:
                 self.assertEqual(connection.ring_bytes, 0)
-            with ledger(server, f"unix:{server.unix_path}") as worker:
+            with start(f"unix:{server.unix_path}") as worker:
                 worker.tell()
                 worker.wait_lines("push", 10)
                 self.assertEqual(mappings(server), 0)
@@ -83,7 +83,7 @@ class Hostile(unittest.TestCase):
         print(f"{self.id()}: PARAMD_SEED={seed}", flush=True)
         self.random = random.Random(seed)
         self.server = self.enterContext(daemon.Daemon("--shards", "1", unix=True))
-        self.bystander = self.enterContext(ledger(self.server, f"unix:{self.server.unix_path}", 1))
+        self.bystander = self.enterContext(start(f"unix:{self.server.unix_path}", 1))
         self.bystander.tell()
         self.bystander.wait_lines("push", 1)
         session.create(self.server, "m", session.adding_definition([4 * BLOCK]))

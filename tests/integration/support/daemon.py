@@ -1,6 +1,7 @@
 """Starts the real daemon for a test, waits for it, looks at it from outside and stops it. Whatever
 it logged is kept, and printed when a test fails."""
 
+import contextlib
 import ctypes
 import os
 import re
@@ -53,15 +54,17 @@ def sanitized():
 
 class Daemon:
     """One daemon on a free port, with a folder of its own. Use it in a with statement. open_files
-    is the limit of descriptors it gets."""
+    is the limit of descriptors it gets, program another one than paramd."""
 
     def __init__(self, *arguments, unix=False, listen="127.0.0.1:0", environment=None,
-                 folder=None, open_files=None):
+                 folder=None, open_files=None, program=PROGRAM):
         self._temporary = None if folder else tempfile.TemporaryDirectory(prefix="paramd-test-")
         self.folder = folder or self._temporary.name
         self.address_file = os.path.join(self.folder, "address")
         self.unix_path = os.path.join(self.folder, "socket") if unix else None
-        command = [PROGRAM, "--listen", listen, "--address-file", self.address_file, *arguments]
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(self.address_file)  # of one that was killed here
+        command = [program, "--listen", listen, "--address-file", self.address_file, *arguments]
         if unix:
             command += ["--unix", self.unix_path]
         self._lines = []

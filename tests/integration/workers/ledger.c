@@ -3,17 +3,18 @@
  * or more times. It looks at the values while it works, and at its end prints what each push was
  * told, for the test to hold against the daemon's values.
  *
- *     ledger ADDRESS MODEL WORKER WORKERS PUSHES SEED plain|mixed
+ *     ledger ADDRESS MODEL WORKER WORKERS PUSHES SEED MODE LEVEL BLOCK
  *
- * Before each BATCH of pushes it waits for a line. mixed: some pushes are cancelled, some have one
- * block with a NaN. */
+ * Before each BATCH of pushes it waits for a line. MODE plain: pushes, and nothing may be lost;
+ * mixed: some are cancelled, some have one block with a NaN; lossy: what was acknowledged may go
+ * with a crash. LEVEL: applied or logged. BLOCK: elements, more than all workers' pushes. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "tests/integration/workers/worker.h"
 
-enum { TENSORS = 5, BLOCK = 16384, WINDOW = 6, BATCH = 24, NOWHERE = TENSORS };
+enum { TENSORS = 5, WINDOW = 6, BATCH = 24, NOWHERE = TENSORS };
 
 /* One push under way, with buffers of its own: they belong to the library meanwhile. */
 struct slot {
@@ -34,6 +35,9 @@ static struct {
     unsigned pushes;
     uint64_t random;
     bool mixed;
+    bool lossy;
+    enum paramd_ack_level ack_level;
+    uint32_t block;
     uint64_t elements[TENSORS];
     unsigned limit[TENSORS]; /* pushes that one worker may make to the tensor */
     float *values[TENSORS];
@@ -47,7 +51,8 @@ static void set_sizes(void)
     unsigned few = ledger.pushes / 10;
     uint64_t all = (uint64_t)ledger.workers * ledger.pushes;
     const uint64_t elements[TENSORS] = {ledger.workers, (uint64_t)ledger.workers * few, all,
-                                        3 * BLOCK, 6 * BLOCK + all};
+                                        3 * (uint64_t)ledger.block,
+                                        6 * (uint64_t)ledger.block + all};
     const unsigned limit[TENSORS] = {1, few, ledger.pushes, ledger.pushes, ledger.pushes};
     memcpy(ledger.elements, elements, sizeof elements);
     memcpy(ledger.limit, limit, sizeof limit);
@@ -77,7 +82,8 @@ static void join(struct paramd_client *client, const char *name)
                                                  .group_count = 1,
                                                  .tensors = tensors,
                                                  .tensor_count = TENSORS,
-                                                 .block_elements = BLOCK};
+                                                 .block_elements = ledger.block,
+                                                 .ack_level = ledger.ack_level};
     pd_worker_check(paramd_join(client, &definition, NULL, PD_WORKER_TIMEOUT_MS, &ledger.model),
                     "join");
 }
@@ -90,7 +96,8 @@ static uint64_t coordinate(unsigned tensor, unsigned push)
 /* Writes to the coordinate of the push in every block. */
 static void mark(const struct slot *slot, unsigned tensor, float value)
 {
-    for (uint64_t at = coordinate(tensor, slot->push); at < ledger.elements[tensor]; at += BLOCK) {
+    for (uint64_t at = coordinate(tensor, slot->push); at < ledger.elements[tensor];
+         at += ledger.block) {
         slot->gradients[tensor][at] = value;
     }
 }
@@ -104,9 +111,9 @@ static void check_values(unsigned tensor, const float *values, unsigned pushes, 
                            (unsigned long long)i);
         }
     }
-    for (unsigned push = 0; push < pushes && push < ledger.limit[tensor]; push++) {
+    for (unsigned push = 0; !ledger.lossy && push < pushes && push < ledger.limit[tensor]; push++) {
         uint64_t at = coordinate(tensor, push);
-        for (; ledger.applied[tensor][push] && at < ledger.elements[tensor]; at += BLOCK) {
+        for (; ledger.applied[tensor][push] && at < ledger.elements[tensor]; at += ledger.block) {
             if (values[at] != 1) {
                 pd_worker_fail("%s: acknowledged push %u is missing at %llu of tensor %u", when,
                                push, (unsigned long long)at, tensor);
@@ -146,7 +153,7 @@ static void settle(struct slot *slot, const struct paramd_result *result, bool c
         }
     }
     if (slot->nan_tensor != NOWHERE) {
-        slot->gradients[slot->nan_tensor][slot->nan_block * BLOCK] = 0;
+        slot->gradients[slot->nan_tensor][slot->nan_block * ledger.block] = 0;
     }
     pd_worker_say("push %u %u %s %llu %llu %llu %llu %u %llu", slot->push, slot->tensors,
                   paramd_status_name(result->status), (unsigned long long)result->blocks,
@@ -186,11 +193,11 @@ static unsigned choose_tensors(unsigned push)
 static void spoil(struct slot *slot)
 {
     unsigned tensor = 2 + (unsigned)(pd_worker_random(&ledger.random) % (TENSORS - 2));
-    uint64_t blocks = (ledger.elements[tensor] + BLOCK - 1) / BLOCK;
+    uint64_t blocks = (ledger.elements[tensor] + ledger.block - 1) / ledger.block;
     if ((slot->tensors >> tensor & 1) != 0) {
         slot->nan_tensor = tensor;
         slot->nan_block = pd_worker_random(&ledger.random) % blocks;
-        slot->gradients[tensor][slot->nan_block * BLOCK] = NAN;
+        slot->gradients[tensor][slot->nan_block * ledger.block] = NAN;
     }
 }
 
@@ -241,7 +248,7 @@ static void pull(void)
 static void tell_blocks(void)
 {
     for (unsigned t = 0; t < TENSORS; t++) {
-        for (uint64_t block = 0; block * BLOCK < ledger.elements[t]; block++) {
+        for (uint64_t block = 0; block * ledger.block < ledger.elements[t]; block++) {
             struct paramd_block_info info;
             pd_worker_check(paramd_block(ledger.model, t, block, &info), "block");
             pd_worker_say("block %u %llu %llu", t, (unsigned long long)block,
@@ -252,8 +259,8 @@ static void tell_blocks(void)
 
 int main(int argc, char **argv)
 {
-    if (argc != 8) {
-        pd_worker_fail("usage: ledger ADDRESS MODEL WORKER WORKERS PUSHES SEED plain|mixed");
+    if (argc != 10) {
+        pd_worker_fail("usage: ledger ADDRESS MODEL WORKER WORKERS PUSHES SEED MODE LEVEL BLOCK");
     }
     struct paramd_client *client = pd_worker_open(argv[1]);
     ledger.worker = (unsigned)strtoul(argv[3], NULL, 10);
@@ -261,6 +268,9 @@ int main(int argc, char **argv)
     ledger.pushes = (unsigned)strtoul(argv[5], NULL, 10);
     ledger.random = strtoull(argv[6], NULL, 10) + ledger.worker;
     ledger.mixed = strcmp(argv[7], "mixed") == 0;
+    ledger.lossy = strcmp(argv[7], "lossy") == 0;
+    ledger.ack_level = pd_worker_ack_level(argv[8]);
+    ledger.block = (uint32_t)strtoul(argv[9], NULL, 10);
     set_sizes();
     join(client, argv[2]);
     for (unsigned number = 0; number < ledger.pushes; number++) {

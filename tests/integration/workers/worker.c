@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 enum { LINE_BYTES = 1024 };
@@ -64,6 +65,11 @@ struct paramd_client *pd_worker_open(const char *address)
     struct paramd_options options = {.address = address};
     pd_worker_check(paramd_open(&options, &client), "open");
     return client;
+}
+
+enum paramd_ack_level pd_worker_ack_level(const char *name)
+{
+    return strcmp(name, "logged") == 0 ? PARAMD_ACK_LOGGED : PARAMD_ACK_APPLIED;
 }
 
 const struct paramd_group *pd_worker_adding_group(void)

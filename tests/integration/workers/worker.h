@@ -27,6 +27,9 @@ void pd_worker_wait_for_line(void);
 /* Never fails; zeroed. */
 void *pd_worker_memory(size_t bytes);
 
+/* "logged", else applied. */
+enum paramd_ack_level pd_worker_ack_level(const char *name);
+
 struct paramd_client *pd_worker_open(const char *address);
 
 /* One group "all", in which every update adds the gradient: sgd with lr 1 and maximize. Both arrays

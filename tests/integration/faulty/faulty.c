@@ -1,0 +1,116 @@
+/* What stands between a test's daemon and its disk (--wrap of the linker): one call of one kind
+ * fails, once, or no fdatasync of a shard's log reaches the disk. The product's daemon holds none
+ * of it.
+ *
+ *     PARAMD_FAULT="pwrite 7"     the 7th pwrite ends with EIO, at once and with nothing written
+ *     PARAMD_FAULT="unsynced"     fdatasync of those says that all is well and does nothing
+ *     PARAMD_FAULT_MARK=FILE      is made when a fault came
+ *
+ * Other files than those of the disk layer are left alone: only it makes these calls. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+enum call { PWRITE, FDATASYNC, RENAME, OPEN, FALLOCATE, CALLS };
+
+static const char *const names[CALLS] = {"pwrite", "fdatasync", "rename", "open", "fallocate"};
+
+static atomic_uint counts[CALLS];
+
+/* NOLINTBEGIN(bugprone-reserved-identifier): --wrap makes these names */
+ssize_t __real_pwrite(int fd, const void *bytes, size_t count, off_t offset);
+int __real_fdatasync(int fd);
+int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __real_openat(int dir, const char *name, int flags, ...);
+int __real_posix_fallocate(int fd, off_t offset, off_t count);
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset);
+int __wrap_fdatasync(int fd);
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_openat(int dir, const char *name, int flags, ...);
+int __wrap_posix_fallocate(int fd, off_t offset, off_t count);
+/* NOLINTEND(bugprone-reserved-identifier) */
+
+static bool unsynced(int fd)
+{
+    const char *fault = getenv("PARAMD_FAULT");
+    char link[64];
+    char path[4096];
+    if (fault == NULL || strcmp(fault, "unsynced") != 0) {
+        return false;
+    }
+    (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
+    ssize_t length = readlink(link, path, sizeof path - 1);
+    path[length > 0 ? length : 0] = '\0';
+    return strstr(path, "/shard-") != NULL;
+}
+
+static bool fails(enum call call)
+{
+    const char *fault = getenv("PARAMD_FAULT");
+    const char *mark = getenv("PARAMD_FAULT_MARK");
+    size_t length = strlen(names[call]);
+    unsigned count = atomic_fetch_add(&counts[call], 1) + 1;
+    if (fault == NULL || strncmp(fault, names[call], length) != 0 || fault[length] != ' ' ||
+        strtoul(fault + length, NULL, 10) != count) {
+        return false;
+    }
+    int fd = mark != NULL ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return true;
+}
+
+ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset)
+{
+    if (fails(PWRITE)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_pwrite(fd, bytes, count, offset);
+}
+
+int __wrap_fdatasync(int fd)
+{
+    if (unsynced(fd)) {
+        return 0;
+    }
+    if (fails(FDATASYNC)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fdatasync(fd);
+}
+
+int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
+{
+    if (fails(RENAME)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_renameat(from_dir, from, to_dir, to);
+}
+
+int __wrap_openat(int dir, const char *name, int flags, ...)
+{
+    va_list arguments;
+    va_start(arguments, flags);
+    unsigned mode = (flags & O_CREAT) != 0 ? va_arg(arguments, unsigned) : 0;
+    va_end(arguments);
+    if (fails(OPEN)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_openat(dir, name, flags, mode);
+}
+
+int __wrap_posix_fallocate(int fd, off_t offset, off_t count)
+{
+    return fails(FALLOCATE) ? EIO : __real_posix_fallocate(fd, offset, count);
+}
