@@ -222,7 +222,7 @@ static void free_client(struct paramd_client *client)
         pd_ticket_release(client->tickets);
     }
     while (client->models != NULL) {
-        pd_model_free(client->models);
+        pd_client_model_free(client->models);
     }
     pd_transport_destroy(client->transport);
     pd_client_destroy(client->core);

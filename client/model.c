@@ -402,7 +402,7 @@ int paramd_attach(struct paramd_client *client, const char *name, int timeout_ms
 
 /* ---- Leave and close ---- */
 
-void pd_model_free(struct paramd_model *model)
+void pd_client_model_free(struct paramd_model *model)
 {
     pd_client_session_destroy(model->session);
     pd_identity_give(model->identity);
@@ -423,7 +423,7 @@ static void free_unused(struct paramd_model *model)
     if (!not_in_lost(model)) {
         (void)pd_client_wait(model->client, not_in_lost, model, PD_NEVER);
     }
-    pd_model_free(model);
+    pd_client_model_free(model);
 }
 
 static bool session_idle(const void *arg)

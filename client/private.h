@@ -100,6 +100,6 @@ void pd_ticket_release(struct paramd_ticket *ticket);
 Paramd__Hyper **pd_hyper_messages(struct pd_arena *arena, const struct paramd_hyper *hypers,
                                   size_t count);
 /* Frees a model handle (mutex held). */
-void pd_model_free(struct paramd_model *model);
+void pd_client_model_free(struct paramd_model *model);
 
 #endif
