@@ -161,6 +161,19 @@ void pd_session_end(struct pd_model *model, struct pd_session *session)
     }
 }
 
+void pd_sessions_end(struct pd_model *model)
+{
+    struct pd_session *session;
+    struct pd_session *next;
+    HASH_ITER(by_bits, model->sessions, session, next) {
+        pd_session_end(model, session);
+    }
+    HASH_ITER(by_bits, model->waiting, session, next) {
+        HASH_DELETE(by_bits, model->waiting, session);
+        pd_session_destroy(session);
+    }
+}
+
 struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
                                    const struct pd_session_key *key, uint64_t opening)
 {
@@ -343,11 +356,7 @@ enum paramd_status pd_shard_make_model(struct pd_shard *shard, const struct pd_m
 
 void pd_shard_drop_model(struct pd_shard *shard, struct pd_model *model)
 {
-    struct pd_session *session;
-    struct pd_session *next;
-    HASH_ITER(by_bits, model->sessions, session, next) {
-        pd_session_end(model, session);
-    }
+    pd_sessions_end(model);
     HASH_DELETE(by_number, shard->models, model);
     model->dropped = true;
     model->definition = NULL;
@@ -426,6 +435,7 @@ static void forget_session(struct pd_shard *shard, struct pd_model *model,
     struct pd_session *session =
         model != NULL ? pd_session_find(model, message->session.bits) : NULL;
     if (session != NULL) {
+        message->opening = session->opening;
         pd_session_end(model, session);
         pd_shard_record_told(shard, event, PD_RECORD_SESSION_ENDED, NULL, 0, effects);
     }
@@ -447,6 +457,7 @@ static void restart(struct pd_shard *shard, struct pd_model *model, const struct
                     struct pd_effects *effects)
 {
     if (model != NULL) {
+        pd_shard_snapshot_spoil(shard, model);
         pd_model_restart(model, event->message);
         pd_shard_record_told(shard, event, PD_RECORD_RESTART_INIT, NULL, 0, effects);
     }
@@ -507,6 +518,7 @@ static void keep(struct pd_shard *shard, struct pd_model *model, const struct pd
     model->generation = message->generation;
     model->told_attempt = 0;
     if (message->attempt > model->attempt) {
+        pd_shard_snapshot_spoil(shard, model);
         pd_model_restart(model, message);
         pd_shard_record_told(shard, event, PD_RECORD_RESTART_INIT, NULL, 0, effects);
     }

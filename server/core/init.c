@@ -158,15 +158,17 @@ static const char *find_fault(struct pd_shard *shard, const struct pd_model *mod
     return NULL;
 }
 
-/* Whether any block took something: those that have their values do not. */
-static bool take_values(struct pd_shard *shard, const Paramd__Init *init, const uint8_t *payload)
+/* Whether any block took something: those that have their values do not. replay: NULL if this is
+ * none. */
+static bool take_values(struct pd_shard *shard, const Paramd__Init *init, const uint8_t *payload,
+                        const struct pd_replay *replay)
 {
     const uint8_t *from = payload;
     bool changed = false;
     for (size_t i = 0; i < init->n_tensor; i++) {
         struct pd_block *block = shard->entries[i].block;
         size_t bytes = block->elements * sizeof(float);
-        if (block->version == 0) {
+        if (block->version == 0 && (replay == NULL || pd_replay_takes(replay, block->slot))) {
             if (!block->started) {
                 pd_block_start(block);
             }
@@ -238,7 +240,7 @@ void pd_shard_init(struct pd_shard *shard, const struct pd_event *event, struct 
     if (shard->options.records && (record = make_record(shard, event, init, effects)) == NULL) {
         return;
     }
-    bool changed = take_values(shard, init, event->payload);
+    bool changed = take_values(shard, init, event->payload, NULL);
     if (record != NULL) {
         effects->wait = true; /* for the record of the first of its kind too */
         if (changed) {
@@ -266,7 +268,7 @@ enum paramd_status pd_replay_init(struct pd_replay *replay, const Paramd__Record
         moved) {
         return pd_replay_refuse(replay, "an INIT that this shard cannot have taken");
     }
-    (void)take_values(replay->shard, init, replay->payload);
+    (void)take_values(replay->shard, init, replay->payload, replay);
     return PARAMD_OK;
 }
 
@@ -279,7 +281,9 @@ enum paramd_status pd_replay_initialised(struct pd_replay *replay,
         return pd_replay_refuse(replay, "first values of blocks that the model does not have");
     }
     for (uint32_t i = record->from; i < record->to; i++) {
-        (void)initialise_block(&model->blocks[i]);
+        if (pd_replay_takes(replay, model->blocks[i].slot)) {
+            (void)initialise_block(&model->blocks[i]);
+        }
     }
     model->next_start = record->to;
     return PARAMD_OK;

@@ -66,7 +66,8 @@ struct pd_model {
     bool ready;
     bool kept; /* control knows it: CREATE_MODEL came since the start */
     bool dropped;
-    bool logged; /* its pushes are recorded, and acknowledged when that is durable */
+    bool logged;      /* its pushes are recorded, and acknowledged when that is durable */
+    bool in_snapshot; /* the one that is being written, or was loaded, began when it was there */
     const struct pd_definition *definition; /* control's; not to be touched once dropped */
 
     struct pd_group *groups;
@@ -82,6 +83,7 @@ struct pd_model {
     uint64_t bytes; /* of all chunks */
 
     struct pd_session *sessions; /* uthash by bits */
+    struct pd_session *waiting;  /* by opening: of a snapshot, to be opened by its log */
     uint32_t
         users; /* attachments, cursors and views that point here: freed when dropped and none */
     struct pd_view *spare_views; /* ended, for the next readers: as many as there were at once */

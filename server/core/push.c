@@ -396,7 +396,7 @@ static enum paramd_status replay_entry(struct pd_replay *replay, struct pd_sessi
 {
     const struct pd_entry *entry = &replay->shard->entries[i];
     unsigned result = record->results.len != 0 ? record->results.data[i] : PD_RESULT_APPLIED;
-    if (result == PD_RESULT_NOT_TAKEN) {
+    if (result == PD_RESULT_NOT_TAKEN || !pd_replay_takes(replay, entry->slot)) {
         return PARAMD_OK;
     }
     if (result >= PD_RESULT_END || entry->block == NULL || entry->block->version == 0) {
@@ -448,6 +448,9 @@ enum paramd_status pd_replay_skip(struct pd_replay *replay, const Paramd__Record
     if (session == NULL || record->slot >= PD_SLOTS ||
         pd_slot_shard(record->slot, options->shards) != options->shard) {
         return pd_replay_refuse(replay, "a SKIP of no session, or of another shard's slot");
+    }
+    if (!pd_replay_takes(replay, record->slot)) {
+        return PARAMD_OK;
     }
     if (!pd_session_reserve(session, record->slot)) {
         return PARAMD_RESOURCE_EXHAUSTED;

@@ -75,6 +75,7 @@ struct pd_record {
 
 /* As it was read back. Nothing in it is trusted. The payload is 64-byte aligned. */
 struct pd_logged {
+    uint64_t lsn; /* its number in the log: 1, 2, ...; 0 where no snapshot was loaded before */
     unsigned kind;
     const uint8_t *header;
     size_t header_count;

@@ -5,6 +5,8 @@
 
 #include "server/core/shard_state.h"
 
+const char pd_replay_no_memory[] = "no memory within the limit that was set";
+
 enum paramd_status pd_replay_refuse(struct pd_replay *replay, const char *text)
 {
     replay->text = text;
@@ -28,17 +30,16 @@ static bool read_key(const Paramd__RecordTold *told, struct pd_session_key *ret_
     return true;
 }
 
-/* The hyper-parameters of all groups; NULL after it was refused, or without memory. */
-static struct pd_hyper *read_groups(struct pd_replay *replay, const Paramd__RecordTold *told,
-                                    const struct pd_definition *definition)
+struct pd_hyper *pd_replay_groups(struct pd_replay *replay, Paramd__GroupHypers *const *groups,
+                                  size_t count, const struct pd_definition *definition)
 {
-    struct pd_hyper *hypers = told->n_groups == definition->group_count
-                                  ? pd_arena_take(replay->arena, told->n_groups * sizeof *hypers)
+    struct pd_hyper *hypers = count == definition->group_count
+                                  ? pd_arena_take(replay->arena, count * sizeof *hypers)
                                   : NULL;
-    for (size_t i = 0; hypers != NULL && i < told->n_groups; i++) {
+    for (size_t i = 0; hypers != NULL && i < count; i++) {
         const struct pd_optimizer *optimizer = pd_optimizer_find(definition->groups[i].optimizer);
-        if (strcmp(told->groups[i]->group, definition->groups[i].name) != 0 || optimizer == NULL ||
-            pd_group_hypers_read(told->groups[i], optimizer, &hypers[i]) != PARAMD_OK) {
+        if (strcmp(groups[i]->group, definition->groups[i].name) != 0 || optimizer == NULL ||
+            pd_group_hypers_read(groups[i], optimizer, &hypers[i]) != PARAMD_OK) {
             return NULL;
         }
     }
@@ -56,7 +57,7 @@ static enum paramd_status replay_model(struct pd_replay *replay, const Paramd__R
     if (replay->model != NULL) {
         return pd_replay_refuse(replay, "a MODEL that is there already");
     }
-    message.hypers = read_groups(replay, told, definition);
+    message.hypers = pd_replay_groups(replay, told->groups, told->n_groups, definition);
     message.hyper_count = told->n_groups;
     if (message.hypers == NULL || !read_key(told, &message.session)) {
         return pd_replay_refuse(replay, "a MODEL whose groups are not those of its definition");
@@ -70,6 +71,9 @@ static enum paramd_status replay_restart(struct pd_replay *replay, const Paramd_
     if (told->attempt <= replay->model->attempt || !read_key(told, &message.session)) {
         return pd_replay_refuse(replay, "a RESTART_INIT whose attempt was made already");
     }
+    if (pd_replay_within(replay)) {
+        return pd_replay_refuse(replay, "a RESTART_INIT that spoils the snapshot");
+    }
     pd_model_restart(replay->model, &message);
     return PARAMD_OK;
 }
@@ -77,7 +81,9 @@ static enum paramd_status replay_restart(struct pd_replay *replay, const Paramd_
 static enum paramd_status replay_ready(struct pd_replay *replay, const Paramd__RecordTold *told)
 {
     struct pd_model *model = replay->model;
-    if (told->attempt != model->attempt || model->incomplete > 0) {
+    /* Slots that a snapshot copied after the model was dropped do not have it. */
+    bool complete = model->incomplete == 0 || model->in_snapshot;
+    if (told->attempt != model->attempt || !complete) {
         return pd_replay_refuse(replay, "READY of a model without values");
     }
     model->ready = true;
@@ -110,15 +116,19 @@ static enum paramd_status replay_opened(struct pd_replay *replay, const Paramd__
     if (!read_key(told, &key)) {
         return pd_replay_refuse(replay, "SESSION_OPENED without a session");
     }
-    return pd_session_open(replay->shard, replay->model, &key, told->opening) != NULL
+    struct pd_session *session = pd_session_open(replay->shard, replay->model, &key, told->opening);
+    if (session == NULL) {
+        return PARAMD_RESOURCE_EXHAUSTED;
+    }
+    return pd_replay_open(replay, session)
                ? PARAMD_OK
-               : PARAMD_RESOURCE_EXHAUSTED;
+               : pd_replay_refuse(replay, "SESSION_OPENED as what another session was opened");
 }
 
 static enum paramd_status replay_ended(struct pd_replay *replay, const Paramd__RecordTold *told)
 {
     struct pd_session *session = pd_replay_session(replay, told->session);
-    if (session == NULL) {
+    if (session == NULL || session->opening != told->opening) {
         return pd_replay_refuse(replay, "SESSION_ENDED of no session");
     }
     pd_session_end(replay->model, session);
@@ -175,9 +185,10 @@ enum paramd_status pd_shard_replay(struct pd_shard *shard, const struct pd_logge
 {
     struct pd_replay replay = {.shard = shard,
                                .arena = arena,
+                               .lsn = record->lsn,
                                .payload = record->payload,
                                .payload_count = record->payload_count,
-                               .text = "no memory within the limit that was set"};
+                               .text = pd_replay_no_memory};
     const ProtobufCMessageDescriptor *descriptor =
         record->kind <= PD_RECORD_DROP ? pd_record_descriptor(record->kind) : NULL;
     if (descriptor == NULL) {

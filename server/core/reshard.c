@@ -232,11 +232,7 @@ static void give_up(struct part *from)
     if (model == NULL) {
         return;
     }
-    struct pd_session *session;
-    struct pd_session *next;
-    HASH_ITER(by_bits, model->sessions, session, next) {
-        pd_session_end(model, session);
-    }
+    pd_sessions_end(model);
     HASH_DELETE(by_number, from->shard->models, model);
     from->shard->memory_bytes -= model->bytes;
     model->chunk_count -= from->chunk;
@@ -305,10 +301,11 @@ enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_
     PD_ASSERT(from_count > 0 && from_count <= PD_SHARDS_MAX);
     PD_ASSERT(to_count > 0 && to_count <= PD_SHARDS_MAX);
     for (uint32_t i = 0; i < from_count; i++) {
+        PD_ASSERT(from[i]->loaded == NULL);
         move.from[i].shard = from[i];
     }
     for (uint32_t i = 0; i < to_count; i++) {
-        PD_ASSERT(to[i]->models == NULL);
+        PD_ASSERT(to[i]->models == NULL && to[i]->loaded == NULL);
         move.to[i].shard = to[i];
     }
     bool handed_over = from_count == to_count && alike(from, from_count);

@@ -31,7 +31,7 @@ struct pd_session {
     uint32_t attachments;   /* connections that hold it */
     bool ended;             /* forgotten; freed with its last attachment */
     bool seen;              /* had traffic since the last report to control */
-    UT_hash_handle by_bits; /* of the model's sessions */
+    UT_hash_handle by_bits; /* of the model's sessions; of those that wait: by opening */
 };
 
 /* NULL without memory. room is what all sessions of the shard share. */

@@ -42,15 +42,7 @@ void pd_shard_destroy(struct pd_shard *shard)
     struct pd_model *model;
     struct pd_model *next;
     HASH_ITER(by_number, shard->models, model, next) {
-        struct pd_session *session;
-        struct pd_session *next_session;
-        HASH_ITER(by_bits, model->sessions, session, next_session) {
-            HASH_DELETE(by_bits, model->sessions, session);
-            pd_session_destroy(session);
-        }
-        HASH_DELETE(by_number, shard->models, model);
-        model->dropped = true;
-        pd_list_push(&shard->dropped, &model->dropped_link);
+        pd_shard_drop_model(shard, model);
     }
     struct pd_link *link;
     while ((link = pd_list_pop(&shard->dropped)) != NULL) {
@@ -59,6 +51,8 @@ void pd_shard_destroy(struct pd_shard *shard)
     }
     pd_cursors_deinit(shard);
     pd_pool_deinit(&shard->copies);
+    free(shard->snapshot);
+    free(shard->loaded);
     free(shard);
 }
 

@@ -156,13 +156,20 @@ struct pd_definitions {
 };
 
 /* Does what a record says, to a shard without connections, whose place among the shards is that of
- * the one that wrote it. Records of models that control does not know are passed over. The arena,
- * whose quota is PD_REPLAY_ARENA_BYTES, is reset first. PARAMD_OK; PARAMD_RESOURCE_EXHAUSTED;
- * PARAMD_INVALID (it does not fit), PARAMD_UNSUPPORTED (another kind) with static text in ret_text:
- * the shard is then half-way through the record and good for nothing but pd_shard_destroy. */
+ * the one that wrote it; behind a snapshot, what of it the snapshot does not have. Records of
+ * models that control does not know are passed over. The arena, whose quota is
+ * PD_REPLAY_ARENA_BYTES, is reset first. PARAMD_OK; PARAMD_RESOURCE_EXHAUSTED; PARAMD_INVALID (it
+ * does not fit), PARAMD_UNSUPPORTED (another kind) with static text in ret_text: the shard is then
+ * half-way through the record and good for nothing but pd_shard_destroy. */
 enum paramd_status pd_shard_replay(struct pd_shard *shard, const struct pd_logged *record,
                                    const struct pd_definitions *definitions, struct pd_arena *arena,
                                    const char **ret_text) __attribute__((warn_unused_result));
+
+/* The log is at its end, whose last record is this (0: it has none). Another may be replayed behind
+ * it, or the shard goes to work. PARAMD_INVALID, with static text: it does not go together with the
+ * snapshot that was loaded. */
+enum paramd_status pd_shard_replay_end(struct pd_shard *shard, uint64_t last_lsn,
+                                       const char **ret_text) __attribute__((warn_unused_result));
 
 /* All models with their push ids go from shards that have replayed their logs to fresh ones, of
  * which there may be another number: to[i] is shard i of to_count. Memory is handed over where the

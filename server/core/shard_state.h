@@ -55,6 +55,8 @@ struct pd_shard {
     uint64_t push_ids_room;  /* bytes that push ids may still take */
     size_t definition_bytes; /* of CREATEs that have not come whole yet, or are not answered */
     uint64_t copied;         /* blocks that had to be copied for a reader */
+    struct pd_shard_snapshot *snapshot; /* that is being written; NULL: none */
+    struct pd_shard_loaded *loaded;     /* until the log behind it is replayed; NULL: nothing */
     struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */
 
     /* Of the event in hand. What cannot be refused is recorded without taking memory. */
@@ -137,7 +139,12 @@ struct pd_session *pd_session_find(struct pd_model *model, const uint8_t bits[PD
 struct pd_session *pd_session_open(struct pd_shard *shard, struct pd_model *model,
                                    const struct pd_session_key *key, uint64_t opening);
 void pd_session_end(struct pd_model *model, struct pd_session *session);
+/* All of them, and those that wait. */
+void pd_sessions_end(struct pd_model *model);
 void pd_model_release(struct pd_shard *shard, struct pd_model *model);
+
+/* shard_snapshot.c: a new attempt, which the snapshot that is being written cannot tell. */
+void pd_shard_snapshot_spoil(struct pd_shard *shard, const struct pd_model *model);
 
 /* init.c */
 void pd_shard_init(struct pd_shard *shard, const struct pd_event *event,
@@ -172,21 +179,33 @@ void pd_shard_sent(struct pd_shard *shard, const struct pd_event *event,
 
 /* ---- replay ---- */
 
-/* A record that is done again: decoded, and its model found. */
+/* A record that is done again, or a piece of a snapshot: decoded, and its model found. */
 struct pd_replay {
     struct pd_shard *shard;
     struct pd_model *model;
     struct pd_arena *arena;
+    uint64_t lsn;
     const uint8_t *payload;
     size_t payload_count;
     const char *text; /* why it was refused */
 };
 
+extern const char pd_replay_no_memory[];
 /* PARAMD_INVALID, with static text. */
 enum paramd_status pd_replay_refuse(struct pd_replay *replay, const char *text)
     __attribute__((warn_unused_result));
 /* The session that a record names; NULL if there is none. */
 struct pd_session *pd_replay_session(const struct pd_replay *replay, ProtobufCBinaryData bits);
+/* The hyper-parameters of all groups, in the arena; NULL if they do not fit, or without memory. */
+struct pd_hyper *pd_replay_groups(struct pd_replay *replay, Paramd__GroupHypers *const *groups,
+                                  size_t count, const struct pd_definition *definition);
+/* Whether the record is to be done for this slot: it is not in the snapshot's. */
+bool pd_replay_takes(const struct pd_replay *replay, uint32_t slot);
+/* Whether the record was made while the snapshot was: some slots have it, others do not. */
+bool pd_replay_within(const struct pd_replay *replay);
+/* The session, just opened, gets what the snapshot has of its push ids. False: they are of
+ * another. */
+bool pd_replay_open(const struct pd_replay *replay, struct pd_session *session);
 enum paramd_status pd_replay_push(struct pd_replay *replay, const Paramd__RecordPush *record)
     __attribute__((warn_unused_result));
 enum paramd_status pd_replay_skip(struct pd_replay *replay, const Paramd__RecordSkip *record)

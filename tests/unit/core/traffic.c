@@ -98,14 +98,14 @@ static void write_down(struct traffic *traffic, const struct pd_record *record)
 {
     ck_assert_uint_lt(traffic->record_count, TRAFFIC_RECORDS_MAX);
     struct written_record *written = &traffic->records[traffic->record_count++];
-    size_t count = protobuf_c_message_get_packed_size(record->header);
-    ck_assert_uint_le(count, PD_RECORD_HEADER_BYTES_MAX);
-    *written = (struct written_record){.header = malloc(count)};
-    ck_assert_ptr_nonnull(written->header);
-    (void)protobuf_c_message_pack(record->header, written->header);
+    size_t count = traffic_write_header(written, record->header);
     written->payload = copy(record->payload, record->payload_count);
-    written->logged = (struct pd_logged){record->kind, written->header, count, written->payload,
-                                         record->payload_count};
+    written->logged = (struct pd_logged){.lsn = traffic->record_count,
+                                         .kind = record->kind,
+                                         .header = written->header,
+                                         .header_count = count,
+                                         .payload = written->payload,
+                                         .payload_count = record->payload_count};
     traffic->kinds[record->kind]++;
     if (record->kind == PD_RECORD_PUSH) {
         const Paramd__RecordPush *push = (const Paramd__RecordPush *)record->header;
@@ -167,6 +167,7 @@ static void step(struct traffic *traffic, struct pd_event *event)
                       (unsigned long long)traffic->seed);
         traffic->unchanged += event->kind == PD_EVENT_REQUEST;
     }
+    traffic_snapshot_go_on(traffic);
 }
 
 static void tell(struct traffic *traffic, struct pd_message *message, struct pd_peer *peer)
@@ -263,9 +264,16 @@ static void open_session(struct traffic *traffic, struct made_model *made, unsig
 {
     struct pd_message *message = message_for(made, PD_MESSAGE_OPEN_SESSION);
     message->session = traffic->keys[session];
+    message->opening = made->openings[session];
     message->request_id = ++traffic->request_id;
     tell(traffic, message, &traffic->peers[session]);
     ck_assert_int_eq(traffic->effects.replies[0].kind, PD_KIND_ATTACHED);
+}
+
+static void open_anew(struct traffic *traffic, struct made_model *made, unsigned session)
+{
+    made->openings[session] = ++made->opening;
+    open_session(traffic, made, session);
 }
 
 static void make_model(struct traffic *traffic)
@@ -286,7 +294,7 @@ static void make_model(struct traffic *traffic)
     message->hyper_count = 2;
     tell(traffic, message, NULL);
     for (unsigned i = 0; i < TRAFFIC_SESSIONS; i++) {
-        open_session(traffic, made, i);
+        open_anew(traffic, made, i);
     }
 }
 
@@ -491,7 +499,7 @@ static void end_session(struct traffic *traffic, struct made_model *made, unsign
     struct pd_message *message = message_for(made, PD_MESSAGE_END_SESSION);
     message->session = traffic->keys[session];
     tell(traffic, message, NULL);
-    open_session(traffic, made, session);
+    open_anew(traffic, made, session);
 }
 
 static void reconnect(struct traffic *traffic, unsigned session)
@@ -519,6 +527,9 @@ static void crash(struct traffic *traffic)
         struct pd_event gone = {.kind = PD_EVENT_GONE, .peer = &traffic->peers[i]};
         step(traffic, &gone);
         traffic->peers[i].greeted = true;
+    }
+    if (traffic->shard->snapshot != NULL) {
+        traffic_snapshot_forget(traffic);
     }
     pd_shard_destroy(traffic->shard);
     for (uint32_t i = 0; i < traffic->record_count; i++) {
@@ -573,9 +584,12 @@ static void act(struct traffic *traffic)
     }
 }
 
-void traffic_run(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level, unsigned events)
+static void run(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level, unsigned events,
+                bool snapshots)
 {
     memset(traffic, 0, sizeof *traffic);
+    traffic->snapshots_wanted = snapshots;
+    traffic->snapshot_random = seed;
     traffic->random = traffic->seed = seed;
     traffic->level = level;
     traffic->options.shards = (uint32_t)draw(traffic, 2) + 1;
@@ -604,8 +618,27 @@ void traffic_run(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level,
     }
 }
 
+void traffic_run(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level, unsigned events)
+{
+    run(traffic, seed, level, events, false);
+}
+
+void traffic_run_with_snapshots(struct traffic *traffic, uint64_t seed, Paramd__AckLevel level,
+                                unsigned events)
+{
+    run(traffic, seed, level, events, true);
+    if (traffic->shard->snapshot != NULL) {
+        pd_shard_snapshot_end(traffic->shard);
+        traffic_snapshot_forget(traffic);
+    }
+    traffic->snapshots_wanted = false;
+}
+
 void traffic_finish(struct traffic *traffic)
 {
+    while (traffic->snapshot_count > 0) {
+        traffic_snapshot_forget(traffic);
+    }
     for (unsigned i = 0; i < TRAFFIC_SESSIONS; i++) {
         struct pd_event gone = {.kind = PD_EVENT_GONE, .peer = &traffic->peers[i]};
         step(traffic, &gone);
