@@ -206,6 +206,12 @@ static bool set_data_dir(struct pd_config *config, const char *value)
     return value[0] != '\0';
 }
 
+static bool set_snapshot_every(struct pd_config *config, const char *value)
+{
+    config->snapshot_every_us = 0;
+    return strcmp(value, "0") == 0 || parse_seconds(value, &config->snapshot_every_us);
+}
+
 static bool set_log_max(struct pd_config *config, const char *value)
 {
     return parse_bytes(value, &config->log_max) && config->log_max >= LOG_MIN_BYTES;
@@ -247,6 +253,10 @@ static const struct option_row rows[] = {
      "Directory that keeps everything: a log, which models at ack level `logged` wait for,\n"
      "and snapshots. Made if it is not there; one daemon at a time. Without it nothing is\n"
      "written, and a daemon that stops has forgotten everything."},
+    {"snapshot-every", "SECONDS", "60", "a number of seconds from 0.001 to 315360000, or 0",
+     set_snapshot_every,
+     "How often a snapshot is taken while pushes go on, besides when the logs fill and at\n"
+     "the end; 0: never. A crash costs models at ack level `applied` what came since."},
     {"log-max", "BYTES", "16G", "a number of bytes from 256M on, with K, M, G or T", set_log_max,
      "Most bytes that the logs may take on the disk. Pushes to models at `logged` are\n"
      "refused while they are full; a snapshot makes room."},
@@ -328,6 +338,7 @@ static void set_defaults(struct pd_config *config)
         .payload_sum = PD_SUM_AUTO,
         .connections_max = CONNECTIONS_DEFAULT,
         .log_max = LOG_DEFAULT_BYTES,
+        .snapshot_every_us = UINT64_C(60) * 1000000,
         .busy_poll_us = PD_BUSY_POLL_DEFAULT_US,
         .log_level = PD_LOG_INFO,
         .log_format = PD_LOG_LOGFMT,

@@ -28,9 +28,10 @@ struct pd_config {
     bool pin;
     enum pd_log_level log_level;
     enum pd_log_format log_format;
-    const char *address_file; /* NULL: none */
-    const char *data_dir;     /* NULL: nothing is kept */
-    uint64_t log_max;         /* bytes of all shards' logs */
+    const char *address_file;   /* NULL: none */
+    const char *data_dir;       /* NULL: nothing is kept */
+    uint64_t log_max;           /* bytes of all shards' logs */
+    uint64_t snapshot_every_us; /* 0: only where the logs fill, and at the end */
 };
 
 enum pd_config_outcome { PD_CONFIG_RUN = 0, PD_CONFIG_HELP, PD_CONFIG_VERSION, PD_CONFIG_BAD };

@@ -80,6 +80,7 @@ void pd_host_destroy(struct pd_host *host)
     while ((link = pd_list_pop(&host->queued)) != NULL) {
         pd_message_destroy(PD_CONTAINER(link, struct pd_message, link));
     }
+    pd_host_drop_snapshot(host);
     pd_host_log_deinit(&host->log);
     pd_shard_destroy(host->shard);
     pd_arena_deinit(&host->arena);

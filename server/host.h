@@ -11,6 +11,7 @@
 #include "proto/frame.h"
 #include "server/core/memory.h"
 #include "server/core/message.h"
+#include "server/storage/snapshot.h"
 #include "server/storage/wal.h"
 
 struct pd_host;
@@ -118,6 +119,28 @@ enum paramd_status pd_host_end_log(struct pd_host *host) __attribute__((warn_unu
 /* As of the wal; 0 without a log. */
 uint64_t pd_host_last_lsn(const struct pd_host *host);
 uint64_t pd_host_durable_lsn(const struct pd_host *host);
+uint64_t pd_host_log_bytes(const struct pd_host *host); /* of segments in use */
 void pd_host_release_log(struct pd_host *host, uint64_t lsn);
+
+/* ---- snapshots, where there is a log ---- */
+
+/* Begins one, of all that the shard holds now; of the head the shard and the log's place are filled
+ * in. One at a time. NO_MEMORY. */
+enum paramd_status pd_host_begin_snapshot(struct pd_host *host, const struct pd_snapshot_head *head)
+    __attribute__((warn_unused_result));
+/* Copies the next slot. False: it has no room before the next job of the snapshot is done, or all
+ * are copied. */
+bool pd_host_copy_slot(struct pd_host *host);
+/* Without a snapshot nothing. */
+void pd_host_give_up_snapshot(struct pd_host *host);
+
+/* Its jobs, on any thread, one at a time; as pd_snapshot_take_job, to be asked after each call. */
+bool pd_host_take_snapshot_job(struct pd_host *host, struct pd_snapshot_job *ret_job);
+void pd_host_snapshot_job_done(struct pd_host *host, enum paramd_status status);
+
+/* PENDING: ask again after a job of the snapshot's or the log's. Otherwise it is over: OK, the file
+ * is published and MANIFEST may name it; else it is removed, and why. */
+enum paramd_status pd_host_end_snapshot(struct pd_host *host, struct pd_manifest_file *ret_file)
+    __attribute__((warn_unused_result));
 
 #endif

@@ -210,6 +210,11 @@ uint64_t pd_host_durable_lsn(const struct pd_host *host)
     return host->log.wal != NULL ? pd_wal_durable_lsn(host->log.wal) : 0;
 }
 
+uint64_t pd_host_log_bytes(const struct pd_host *host)
+{
+    return host->log.wal != NULL ? pd_wal_used_bytes(host->log.wal) : 0;
+}
+
 void pd_host_release_log(struct pd_host *host, uint64_t lsn)
 {
     pd_wal_release(host->log.wal, lsn);

@@ -78,9 +78,12 @@ struct pd_host {
     struct pd_host_conn *by_number;
     struct pd_link all;
     struct pd_link active;
-    struct pd_host_log log; /* and the messages to control */
-    struct pd_link holding; /* connections */
-    struct pd_link queued;  /* messages from control: the first waits for room in the log */
+    struct pd_host_log log;       /* and the messages to control */
+    struct pd_link holding;       /* connections */
+    struct pd_link queued;        /* messages from control: the first waits for room in the log */
+    struct pd_snapshot *snapshot; /* NULL: none */
+    bool copying;                 /* slots of it are left */
+    uint64_t copied_lsn;          /* the last record that a copied slot may know of */
     uint64_t next_number;
     uint64_t now_us;
     bool draining;
@@ -129,5 +132,8 @@ void pd_host_wait_for_log(struct pd_host *host, struct pd_host_conn *conn);
 bool pd_host_queue_message(struct pd_host *host, struct pd_message *message);
 /* Those that waited and need not any more. */
 void pd_host_take_queued(struct pd_host *host);
+
+/* Without a trace but for its file, which means nothing without MANIFEST. */
+void pd_host_drop_snapshot(struct pd_host *host);
 
 #endif

@@ -2,14 +2,13 @@
  *
  * The states, each left in one direction only:
  *
- *   STARTING --control's start is durable--> RUNNING --first signal--> DRAINING
- *     --all drained--> ENDING (where there is a data directory) --all logs ended--> STOPPING -->
- * end
+ *   STARTING --control's start is durable--> RUNNING --first signal--> DRAINING --all drained-->
+ *     SAVING --a last snapshot is published--> ENDING --all logs are closed--> STOPPING --> end
  *
- * DRAINING accepts nothing more and lets every shard finish the frames in hand; STOPPING closes
- * what is left. A deadline or a second signal leads from DRAINING or ENDING straight to STOPPING; a
- * shard that does not stop in time is left behind. A log that cannot be written ends the process at
- * once: what was acknowledged is on the disk. */
+ * SAVING and ENDING are passed over without a data directory. DRAINING accepts nothing more and
+ * lets every shard finish the frames in hand; STOPPING closes what is left. A deadline or a second
+ * signal leads straight to STOPPING; a shard that does not stop in time is left behind. A log that
+ * cannot be written ends the process at once: what was acknowledged is on the disk. */
 #include "server/node.h"
 
 #include <signal.h>
@@ -29,6 +28,7 @@
 #include "server/net/mailbox.h"
 #include "server/optim/optim.h"
 #include "server/shard_thread.h"
+#include "server/snapshots.h"
 #include "server/store.h"
 
 /* Together below the 5 s in which a stopped daemon has to be gone. */
@@ -48,7 +48,14 @@ enum { SHARD_BUFFER_MIN_BYTES = 8 * 1024 * 1024 };
 
 enum { SIGNALS = 2 };
 
-enum node_state { NODE_STARTING, NODE_RUNNING, NODE_DRAINING, NODE_ENDING, NODE_STOPPING };
+enum node_state {
+    NODE_STARTING,
+    NODE_RUNNING,
+    NODE_DRAINING,
+    NODE_SAVING,
+    NODE_ENDING,
+    NODE_STOPPING
+};
 
 struct node {
     const struct pd_config *config;
@@ -64,6 +71,8 @@ struct node {
     struct pd_control_host *control;
     struct pd_store *store; /* NULL: nothing is kept */
     struct pd_log_writer control_writer;
+    struct pd_snapshots snapshots;
+    bool saved; /* the last snapshot has everything */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
@@ -161,6 +170,9 @@ static void end_control_log(struct node *node)
 {
     if (node->logs_ended == node->started && pd_control_host_end_log(node->control) == PARAMD_OK &&
         pd_control_host_idle(node->control)) {
+        if (node->saved) {
+            pd_store_end_clean(node->store);
+        }
         stop_shards(node);
     }
 }
@@ -278,6 +290,7 @@ static void on_signal(uv_signal_t *handle, int number)
 static void close_control_handles(struct node *node)
 {
     pd_log_writer_stop(&node->control_writer);
+    pd_snapshots_close(&node->snapshots);
     uv_close((uv_handle_t *)&node->tick, NULL);
     uv_close((uv_handle_t *)&node->deadline, NULL);
     for (size_t i = 0; i < SIGNALS; i++) {
@@ -288,17 +301,39 @@ static void close_control_handles(struct node *node)
     pd_loop_end(&node->loop);
 }
 
-/* Everything is closed whole, so that the next start can check every byte. */
-static void end_logs(struct node *node)
+/* A last snapshot, behind the one that may be under way. */
+static void save(struct node *node)
 {
     if (node->store == NULL) {
         stop_shards(node);
         return;
     }
-    node->state = NODE_ENDING;
+    pd_log_message(PD_LOG_INFO, "stopping: taking a last snapshot; a second signal skips it");
+    node->state = NODE_SAVING;
     (void)uv_timer_stop(&node->deadline);
+    pd_snapshots_begin(&node->snapshots, true);
+}
+
+/* Everything is closed whole, so that the next start can check every byte. */
+static void end_logs(struct node *node)
+{
+    node->state = NODE_ENDING;
     for (uint32_t i = 0; i < node->started; i++) {
         pd_shard_thread_end_log(node->threads[i]);
+    }
+}
+
+static void on_snapshot(void *context, enum paramd_status status, bool clean)
+{
+    struct node *node = context;
+    if (status == PARAMD_DISK) {
+        end_at_once(node);
+    }
+    if (node->state == NODE_SAVING && !clean) {
+        pd_snapshots_begin(&node->snapshots, true);
+    } else if (node->state == NODE_SAVING) {
+        node->saved = status == PARAMD_OK;
+        end_logs(node);
     }
 }
 
@@ -317,13 +352,21 @@ static void on_reports(void *context, struct pd_link *list)
         case PD_SHARD_FAILED:
             end_at_once(node);
             break;
+        case PD_SHARD_SAVED:
+            pd_snapshots_saved(&node->snapshots, report);
+            break;
+        case PD_SHARD_LOG_FILLS:
+            if (node->state == NODE_RUNNING) {
+                pd_snapshots_begin(&node->snapshots, false);
+            }
+            break;
         case PD_SHARD_STOPPED:
             node->stopped++;
             break;
         }
     }
     if (node->state == NODE_DRAINING && node->drained == node->started) {
-        end_logs(node);
+        save(node);
     }
     if (node->stopped == node->started) {
         close_control_handles(node);
@@ -439,6 +482,7 @@ static enum paramd_status start_shard(struct node *node, uint32_t shard)
         options.host.recovered = store->recovery->shards[shard];
         options.disk = store->disk;
         options.log_name = store->shard_log_names[shard];
+        options.log_high = store->log_high;
         store->recovery->shards[shard] = NULL;
     }
     struct pd_shard_thread *thread = NULL;
@@ -456,21 +500,30 @@ static enum paramd_status start_shard(struct node *node, uint32_t shard)
     return PARAMD_OK;
 }
 
-/* Shards, then control's thread for its log, and what it tells the shards to begin with. */
+/* Control's log and the snapshots, and what control tells the shards to begin with. */
+static enum paramd_status start_logs(struct node *node)
+{
+    enum paramd_status status =
+        pd_log_writer_start(&node->control_writer, &node->loop.uv, node->store->disk,
+                            node->store->control_log_name, on_control_written, node);
+    if (status == PARAMD_OK) {
+        status = pd_snapshots_open(&node->snapshots, &node->loop.uv, node->store, node->threads,
+                                   node->started, node->config->snapshot_every_us / 1000,
+                                   on_snapshot, node);
+    }
+    if (status == PARAMD_OK) {
+        status = pd_control_host_recovered(node->control, node->store->recovery->clean, now_us());
+    }
+    return status;
+}
+
 static enum paramd_status start_shards(struct node *node)
 {
     enum paramd_status status = PARAMD_OK;
     for (uint32_t i = 0; status == PARAMD_OK && i < node->config->shards; i++) {
         status = start_shard(node, i);
     }
-    if (status == PARAMD_OK && node->store != NULL) {
-        status = pd_log_writer_start(&node->control_writer, &node->loop.uv, node->store->disk,
-                                     node->store->control_log_name, on_control_written, node);
-    }
-    if (status == PARAMD_OK && node->store != NULL) {
-        status = pd_control_host_recovered(node->control, node->store->recovery->clean, now_us());
-    }
-    return status;
+    return status == PARAMD_OK && node->store != NULL ? start_logs(node) : status;
 }
 
 static void open_timers_and_signals(struct node *node)

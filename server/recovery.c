@@ -9,7 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "server/core/shard_snapshot.h"
 #include "server/storage/data_dir.h"
+#include "server/storage/snapshot_reader.h"
 #include "server/storage/wal_reader.h"
 
 /* One shard of the epoch in hand, and what its work came to. */
@@ -32,6 +34,7 @@ struct recovery {
     uint32_t live;        /* epochs that counts for something: the last has control's state */
     uint32_t place;       /* of the epoch in hand */
     uint32_t shard_count; /* of result->shards */
+    const struct pd_manifest_snapshot *snapshot; /* that is being loaded */
     char error[PD_RECOVERY_TEXT_BYTES];
     struct task tasks[PD_SHARDS_MAX];
 };
@@ -87,6 +90,7 @@ static enum paramd_status read_records(struct recovery *recovery, struct task *t
             .header_count = record.header_bytes,
             .payload = record.payload,
             .payload_count = record.payload_bytes,
+            .lsn = record.lsn,
         };
         options->progress(options->context, record.header_bytes + record.payload_bytes);
         if (record.lsn >= task->from_lsn && take(recovery, task, &logged) != PARAMD_OK) {
@@ -309,18 +313,24 @@ static void replay_shard(void *argument, uint32_t index)
     if (task->status == PARAMD_OK) {
         task->status = check_whole(recovery, recovery->place, task, name);
     }
+    if (task->status == PARAMD_OK &&
+        pd_shard_replay_end(task->shard, task->last_lsn, &task->text) != PARAMD_OK) {
+        task->status = fail(task->error, PARAMD_CORRUPT, "log %s at its end: %s", name, task->text);
+    }
 }
 
 /* From the epoch in hand to the last. */
 static enum paramd_status replay_epochs(struct recovery *recovery)
 {
     struct pd_manifest *manifest = &recovery->result->manifest;
+    bool loaded = recovery->shard_count > 0; /* a snapshot of this epoch, which goes on */
     for (; recovery->place < manifest->epoch_count; recovery->place++) {
         struct pd_manifest_epoch *epoch = &manifest->epochs[recovery->place];
-        enum paramd_status status = deal(recovery, epoch->shards);
+        enum paramd_status status = loaded ? PARAMD_OK : deal(recovery, epoch->shards);
         if (status == PARAMD_OK) {
             status = do_tasks(recovery, replay_shard);
         }
+        loaded = false;
         if (status != PARAMD_OK) {
             return status;
         }
@@ -330,6 +340,87 @@ static enum paramd_status replay_epochs(struct recovery *recovery)
         }
     }
     return PARAMD_OK;
+}
+
+/* ---- snapshots ---- */
+
+static enum paramd_status read_pieces(struct recovery *recovery, struct task *task,
+                                      struct pd_snapshot_reader *reader)
+{
+    const struct pd_recovery_options *options = recovery->options;
+    struct pd_snapshot_piece piece;
+    enum paramd_status status;
+    while ((status = pd_snapshot_reader_next(reader, &piece)) == PARAMD_OK) {
+        const struct pd_logged logged = {
+            .kind = piece.kind,
+            .header = piece.header,
+            .header_count = piece.header_bytes,
+            .payload = piece.payload,
+            .payload_count = piece.payload_bytes,
+        };
+        options->progress(options->context, piece.header_bytes + piece.payload_bytes);
+        status = pd_shard_snapshot_load(task->shard, &logged, &recovery->definitions, &task->arena,
+                                        &task->text);
+        if (status != PARAMD_OK) {
+            reader->error.offset = reader->offset;
+            reader->error.text = task->text;
+            return status;
+        }
+    }
+    return status == PARAMD_NOT_FOUND ? PARAMD_OK : status;
+}
+
+static void load_shard(void *argument, uint32_t index)
+{
+    struct recovery *recovery = argument;
+    struct task *task = &recovery->tasks[index];
+    struct pd_snapshot_reader reader;
+    task->status = pd_snapshot_reader_init(&reader, recovery->options->disk,
+                                           &recovery->result->manifest, recovery->snapshot, index);
+    if (task->status == PARAMD_OK) {
+        task->status = read_pieces(recovery, task, &reader);
+    }
+    if (task->status != PARAMD_OK) {
+        (void)fail(task->error, task->status, "%s at offset %" PRIu64 ": %s", reader.error.file,
+                   reader.error.offset, reader.error.text);
+    }
+    task->from_lsn = recovery->snapshot->files[index].start_lsn + 1;
+    pd_snapshot_reader_deinit(&reader);
+}
+
+/* Shards as this snapshot has them; recovery goes on in the epoch that wrote it. */
+static enum paramd_status load_snapshot(struct recovery *recovery,
+                                        const struct pd_manifest_snapshot *snapshot)
+{
+    const struct pd_manifest *manifest = &recovery->result->manifest;
+    recovery->snapshot = snapshot;
+    while (manifest->epochs[recovery->place].number != snapshot->epoch) {
+        recovery->place++; /* the manifest was checked: it is there */
+    }
+    enum paramd_status status = deal(recovery, snapshot->shards);
+    return status == PARAMD_OK ? do_tasks(recovery, load_shard) : status;
+}
+
+/* The newest snapshot that is whole. Without one everything is in the logs, as long as no second
+ * snapshot has let them begin later. */
+static enum paramd_status load_newest(struct recovery *recovery)
+{
+    const struct pd_manifest *manifest = &recovery->result->manifest;
+    enum paramd_status status = PARAMD_OK;
+    for (uint32_t i = manifest->snapshot_count; i > 0; i--) {
+        status = load_snapshot(recovery, &manifest->snapshots[i - 1]);
+        if (status != PARAMD_CORRUPT && status != PARAMD_INVALID && status != PARAMD_DISK) {
+            return status;
+        }
+        recovery->options->tell(recovery->options->context, recovery->error);
+        destroy_shards(recovery->result->shards, recovery->shard_count);
+        recovery->shard_count = 0;
+        recovery->place = 0;
+        for (uint32_t shard = 0; shard < PD_SHARDS_MAX; shard++) {
+            recovery->tasks[shard].from_lsn = 1;
+        }
+    }
+    return manifest->snapshot_count < PD_SNAPSHOTS_KEPT ? PARAMD_OK : status;
 }
 
 /* ---- the directory ---- */
@@ -374,6 +465,15 @@ static bool is_empty(const struct pd_manifest_epoch *epoch)
     return true;
 }
 
+static bool has_snapshot(const struct pd_manifest *manifest, uint32_t place)
+{
+    bool has = false;
+    for (uint32_t i = 0; i < manifest->snapshot_count; i++) {
+        has = has || manifest->snapshots[i].epoch == manifest->epochs[place].number;
+    }
+    return has;
+}
+
 /* Forgets what no recovery needs, so that a daemon which often crashes at its start does not run
  * out of epochs. The newest stays: the next number comes from it. */
 static void forget_epochs(struct pd_manifest *manifest, uint32_t live)
@@ -381,7 +481,7 @@ static void forget_epochs(struct pd_manifest *manifest, uint32_t live)
     uint32_t kept = 0;
     for (uint32_t i = 0; i < manifest->epoch_count; i++) {
         struct pd_manifest_epoch *epoch = &manifest->epochs[i];
-        bool needed = i + 1 == manifest->epoch_count || i + 1 == live;
+        bool needed = i + 1 == manifest->epoch_count || i + 1 == live || has_snapshot(manifest, i);
         if (i + 1 != live) {
             epoch->control = (struct pd_manifest_log){0};
         }
@@ -418,6 +518,9 @@ static enum paramd_status recover(struct recovery *recovery)
     enum paramd_status status = read_manifest(recovery);
     if (status == PARAMD_OK) {
         status = find_control(recovery);
+    }
+    if (status == PARAMD_OK) {
+        status = load_newest(recovery);
     }
     if (status == PARAMD_OK) {
         status = replay_epochs(recovery);

@@ -14,6 +14,7 @@
 #include "server/log_writer.h"
 #include "server/net/connection.h"
 #include "server/net/loop.h"
+#include "server/shard_saver.h"
 
 _Static_assert((int)PD_CONNECTION_READ_SPANS == (int)PD_HOST_READ_SPANS &&
                    (int)PD_CONNECTION_WRITE_SPANS == (int)PD_HOST_WRITE_SPANS,
@@ -22,12 +23,25 @@ _Static_assert((int)PD_CONNECTION_READ_SPANS == (int)PD_HOST_READ_SPANS &&
 /* A host is asked at least so often, in case its next limit came nearer since it was asked last. */
 enum { TICK_MAX_MS = 1000 };
 
-enum order_kind { ORDER_CONNECTION, ORDER_DRAIN, ORDER_END_LOG, ORDER_STOP };
+enum order_kind {
+    ORDER_CONNECTION,
+    ORDER_SAVE,
+    ORDER_GIVE_UP_SAVE,
+    ORDER_RELEASE_LOG,
+    ORDER_DRAIN,
+    ORDER_END_LOG,
+    ORDER_STOP
+};
+
+/* Requests of so long ago keep a snapshot from hurrying. */
+enum { BUSY_US = 5000 };
 
 struct order {
     struct pd_link link;
     enum order_kind kind;
-    struct pd_arrival arrival; /* ORDER_CONNECTION, which is heap memory; the others are not */
+    struct pd_arrival arrival;    /* ORDER_CONNECTION, which is heap memory; the others are not */
+    struct pd_snapshot_head head; /* ORDER_SAVE */
+    uint64_t lsn;                 /* ORDER_RELEASE_LOG */
 };
 
 struct pd_shard_thread {
@@ -36,6 +50,9 @@ struct pd_shard_thread {
     struct pd_mailbox messages;
     _Atomic uint64_t closed_count; /* written by the shard's thread only */
     /* The control thread's. */
+    struct order save_order;
+    struct order give_up_order;
+    struct order release_order;
     struct order drain_order;
     struct order end_log_order;
     struct order stop_order;
@@ -51,6 +68,12 @@ struct pd_shard_thread {
     struct pd_mailbox *control;
     struct pd_mailbox *reports;
     struct pd_log_writer writer;
+    struct pd_shard_saver saver;
+    uint64_t traffic_us; /* when bytes moved last */
+    uint64_t log_high;
+    bool log_fills; /* and it was said */
+    struct pd_shard_report saved_report;
+    struct pd_shard_report log_fills_report;
     struct pd_shard_report drained_report;
     struct pd_shard_report log_ended_report;
     struct pd_shard_report failed_report;
@@ -90,8 +113,10 @@ static unsigned peer_read_target(void *context, struct pd_span *spans)
 static void peer_received(void *context, size_t bytes)
 {
     struct peer *peer = context;
+    uint64_t now = now_us();
     pd_loop_stir(&peer->thread->loop);
-    pd_host_received(peer->thread->host, peer->conn, bytes, now_us());
+    peer->thread->traffic_us = now;
+    pd_host_received(peer->thread->host, peer->conn, bytes, now);
 }
 
 static bool peer_bulk_waits(void *context)
@@ -227,6 +252,7 @@ static void send_report(struct pd_shard_thread *thread, struct pd_shard_report *
     struct pd_link list;
     pd_link_init(&list);
     report->kind = kind;
+    report->shard = thread->shard;
     pd_link_init(&report->link);
     pd_list_push(&list, &report->link);
     pd_mailbox_send(thread->reports, &list);
@@ -239,6 +265,7 @@ static void stop(struct pd_shard_thread *thread)
     close_peers(thread, "the daemon stops");
     pd_farewells_abort(&thread->farewells);
     pd_log_writer_stop(&thread->writer);
+    pd_shard_saver_close(&thread->saver);
     uv_close((uv_handle_t *)&thread->tick, NULL);
     pd_mailbox_close(&thread->orders);
     pd_mailbox_close(&thread->messages);
@@ -246,22 +273,41 @@ static void stop(struct pd_shard_thread *thread)
     send_report(thread, &thread->stopped_report, PD_SHARD_STOPPED);
 }
 
+static void follow(struct pd_shard_thread *thread, struct order *order)
+{
+    switch (order->kind) {
+    case ORDER_CONNECTION:
+        open_peer(thread, &order->arrival);
+        free(order);
+        break;
+    case ORDER_SAVE:
+        thread->log_fills = false;
+        pd_shard_saver_begin(&thread->saver, &order->head);
+        break;
+    case ORDER_GIVE_UP_SAVE:
+        pd_shard_saver_give_up(&thread->saver);
+        break;
+    case ORDER_RELEASE_LOG:
+        pd_host_release_log(thread->host, order->lsn);
+        break;
+    case ORDER_DRAIN:
+        thread->draining = true;
+        break;
+    case ORDER_END_LOG:
+        thread->log_ending = true;
+        break;
+    case ORDER_STOP:
+        stop(thread);
+        break;
+    }
+}
+
 static void on_orders(void *context, struct pd_link *list)
 {
-    struct pd_shard_thread *thread = context;
     for (struct pd_link *link = list->next; link != list;) {
         struct order *order = PD_CONTAINER(link, struct order, link);
         link = link->next;
-        if (order->kind == ORDER_CONNECTION) {
-            open_peer(thread, &order->arrival);
-            free(order);
-        } else if (order->kind == ORDER_DRAIN) {
-            thread->draining = true;
-        } else if (order->kind == ORDER_END_LOG) {
-            thread->log_ending = true;
-        } else {
-            stop(thread);
-        }
+        follow(context, order);
     }
     pd_link_init(list);
 }
@@ -310,6 +356,14 @@ static void on_written(void *context, enum paramd_status status)
     }
 }
 
+static void on_saved(void *context, enum paramd_status status, const struct pd_manifest_file *file)
+{
+    struct pd_shard_thread *thread = context;
+    thread->saved_report.status = status;
+    thread->saved_report.file = file != NULL ? *file : (struct pd_manifest_file){0};
+    send_report(thread, &thread->saved_report, PD_SHARD_SAVED);
+}
+
 /* What was gathered while the last batch was being written is the next one. */
 static void write_log(struct pd_shard_thread *thread)
 {
@@ -325,6 +379,11 @@ static void write_log(struct pd_shard_thread *thread)
     if (!thread->log_failed && pd_host_take_job(thread->host, &job)) {
         pd_log_writer_do(&thread->writer, &job);
     }
+    if (!thread->log_fills && pd_host_log_bytes(thread->host) >= thread->log_high) {
+        thread->log_fills = true;
+        send_report(thread, &thread->log_fills_report, PD_SHARD_LOG_FILLS);
+    }
+    pd_shard_saver_turn(&thread->saver, now_us() - thread->traffic_us < BUSY_US);
 }
 
 static void update_active(struct pd_shard_thread *thread)
@@ -399,7 +458,12 @@ static enum paramd_status open_parts(struct pd_shard_thread *thread,
         status = pd_host_create(&options->host, &thread->host);
         recovered = NULL;
     }
+    if (status == PARAMD_OK && options->host.log != NULL) {
+        status = pd_shard_saver_open(&thread->saver, &thread->loop.uv, options->disk, thread->host,
+                                     on_saved, thread);
+    }
     if (status != PARAMD_OK) {
+        pd_host_destroy(thread->host);
         pd_shard_destroy(recovered);
         pd_log_writer_stop(&thread->writer);
         pd_mailbox_close(&thread->orders);
@@ -427,6 +491,7 @@ enum paramd_status pd_shard_thread_create(const struct pd_shard_thread_options *
         return status;
     }
     thread->logs = options->host.log != NULL;
+    thread->log_high = options->log_high;
     thread->shard = options->host.shard;
     thread->pin = options->pin;
     thread->shared_budget = options->shared_memory_max;
@@ -498,6 +563,23 @@ uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread)
 void pd_shard_thread_drain(struct pd_shard_thread *thread)
 {
     send_order(thread, &thread->drain_order, ORDER_DRAIN);
+}
+
+void pd_shard_thread_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head)
+{
+    thread->save_order.head = *head;
+    send_order(thread, &thread->save_order, ORDER_SAVE);
+}
+
+void pd_shard_thread_give_up_save(struct pd_shard_thread *thread)
+{
+    send_order(thread, &thread->give_up_order, ORDER_GIVE_UP_SAVE);
+}
+
+void pd_shard_thread_release_log(struct pd_shard_thread *thread, uint64_t lsn)
+{
+    thread->release_order.lsn = lsn;
+    send_order(thread, &thread->release_order, ORDER_RELEASE_LOG);
 }
 
 void pd_shard_thread_end_log(struct pd_shard_thread *thread)

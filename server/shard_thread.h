@@ -18,6 +18,8 @@ enum pd_shard_report_kind {
     PD_SHARD_DRAINED,   /* the answers in hand are written and the connections closed */
     PD_SHARD_LOG_ENDED, /* the log is closed whole */
     PD_SHARD_FAILED,    /* the log cannot be written: nothing more is acknowledged */
+    PD_SHARD_SAVED,     /* its part of a snapshot is over, with this status */
+    PD_SHARD_LOG_FILLS, /* a snapshot would be good: see log_high */
     PD_SHARD_STOPPED    /* nothing more comes from it; join it */
 };
 
@@ -25,6 +27,9 @@ enum pd_shard_report_kind {
 struct pd_shard_report {
     struct pd_link link;
     enum pd_shard_report_kind kind;
+    uint32_t shard;
+    enum paramd_status status;    /* SAVED */
+    struct pd_manifest_file file; /* SAVED, if OK */
 };
 
 struct pd_shard_thread_options {
@@ -34,6 +39,8 @@ struct pd_shard_thread_options {
     bool pin;                   /* the thread stays on one core */
     const struct pd_disk *disk; /* with host.log: where it is written, under this name */
     const char *log_name;
+    uint64_t
+        log_high; /* bytes in the log from which on LOG_FILLS is said, once for each snapshot */
 };
 
 /* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does
@@ -57,6 +64,13 @@ uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread);
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
 /* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */
 void pd_shard_thread_end_log(struct pd_shard_thread *thread);
+/* Where there is a log: takes its part of a snapshot; SAVED comes when that is over. One at a time.
+ */
+void pd_shard_thread_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head);
+/* Ends it early; SAVED comes all the same. */
+void pd_shard_thread_give_up_save(struct pd_shard_thread *thread);
+/* No recovery needs records up to this LSN any more. Not again before the SAVED of a later save. */
+void pd_shard_thread_release_log(struct pd_shard_thread *thread, uint64_t lsn);
 /* Everything is closed at once; STOPPED comes when it is. Nothing may be given afterwards; what is
  * delivered afterwards is destroyed. */
 void pd_shard_thread_stop(struct pd_shard_thread *thread);

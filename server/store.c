@@ -143,6 +143,7 @@ static void plan_logs(struct pd_store *store, uint32_t shards, uint64_t log_max)
     const struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
     uint64_t segments = log_max / shards / PD_WAL_SEGMENT_BYTES;
     segments = segments < SHARD_SEGMENTS_MIN ? SHARD_SEGMENTS_MIN : segments;
+    store->log_high = segments / 2 * PD_WAL_SEGMENT_BYTES;
     for (uint32_t i = 0; i < shards; i++) {
         store->shard_logs[i] = (struct pd_wal_config){
             .log_id = epoch->logs[i].id,
@@ -206,6 +207,17 @@ enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_
     sweep(store);
     *ret_store = store;
     return PARAMD_OK;
+}
+
+void pd_store_end_clean(struct pd_store *store)
+{
+    struct pd_manifest *manifest = &store->recovery->manifest;
+    struct pd_storage_error error;
+    manifest->epochs[manifest->epoch_count - 1].clean = true;
+    if (pd_manifest_write(store->disk, manifest, &error) != PARAMD_OK) {
+        pd_log_message(PD_LOG_WARN, "%s: %s; the next start takes this stop for a crash",
+                       error.file, error.text);
+    }
 }
 
 void pd_store_close(struct pd_store *store)

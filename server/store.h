@@ -10,6 +10,7 @@
 struct pd_store {
     const struct pd_disk *disk;
     struct pd_recovery *recovery;
+    uint64_t log_high; /* bytes of a shard's log at which a snapshot is due */
     struct pd_wal_config control_log;
     struct pd_wal_config shard_logs[PD_SHARDS_MAX];
     char control_log_name[PD_WAL_LOG_NAME_BYTES];
@@ -26,6 +27,9 @@ enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_
                                  const struct pd_shard_options *shard, struct pd_store **ret_store,
                                  char error[PD_RECOVERY_TEXT_BYTES])
     __attribute__((warn_unused_result));
+/* All logs have been closed, and the last snapshot has everything: the next start may rely on it.
+ */
+void pd_store_end_clean(struct pd_store *store);
 /* NULL is fine. Control and shards that were taken over are NULL in recovery by now. */
 void pd_store_close(struct pd_store *store);
 

@@ -1,0 +1,54 @@
+/* Snapshots of all shards: when one is due, its parts, and what is kept of old ones. Control
+ * thread. */
+#ifndef PARAMD_SERVER_SNAPSHOTS_H
+#define PARAMD_SERVER_SNAPSHOTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "server/net/background.h"
+#include "server/shard_thread.h"
+#include "server/store.h"
+
+/* The memory is the owner's and must not move. */
+struct pd_snapshots {
+    struct pd_store *_store;
+    struct pd_shard_thread *const *_threads;
+    uint32_t _shards;
+    struct pd_background _background; /* replaces MANIFEST and removes files */
+    uv_timer_t _due;
+    void (*_ended)(void *context, enum paramd_status status, bool clean);
+    void *_context;
+    struct pd_manifest_snapshot _taking; /* number 0: none */
+    uint32_t _parts;                     /* that are over */
+    enum paramd_status _status;          /* of the first that failed */
+    uint64_t _begun_us;
+    bool _open;
+    struct pd_storage_error _error;
+    enum paramd_status _published;
+    enum paramd_status _swept;
+};
+
+/* every_ms: 0: only when asked. ended is called once for each that was begun, also
+ * if it failed; DISK: what MANIFEST is now is unknown. threads are those of
+ * all shards. RESOURCE_EXHAUSTED: no thread or descriptor left. */
+enum paramd_status
+pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop, struct pd_store *store,
+                  struct pd_shard_thread *const *threads, uint32_t shards, uint64_t every_ms,
+                  void (*ended)(void *context, enum paramd_status status, bool clean),
+                  void *context) __attribute__((warn_unused_result));
+
+/* Begins one, unless one is under way. clean: nothing will be pushed any more. */
+void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean);
+bool pd_snapshots_active(const struct pd_snapshots *snapshots);
+/* What is under way is not wanted any more; ended is called all the same. */
+void pd_snapshots_give_up(struct pd_snapshots *snapshots);
+
+/* A shard's part is over. */
+void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_report *report);
+
+/* Waits for what is being published; ended is not called any more. The memory is free when the loop
+ * has run once more. */
+void pd_snapshots_close(struct pd_snapshots *snapshots);
+
+#endif

@@ -1,0 +1,137 @@
+"""A data directory through the lives of a daemon: what a clean stop and a kill leave, with other
+numbers of shards between them, what is kept of snapshots and logs, and who may use it."""
+
+import array
+import json
+import os
+import re
+import struct
+import subprocess
+import tempfile
+import unittest
+
+from support import daemon
+
+PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
+PUSHER = os.path.join(daemon.BUILD, "bin", "tests", "ctl_pusher")
+TENSORS = {"a": 5000, "b": 70000}
+
+
+def write_model(folder):
+    """A safetensors file with a few numbers in each tensor."""
+    head = {}
+    data = b""
+    for name, count in TENSORS.items():
+        values = array.array("f", (i % 7 / 8 for i in range(count))).tobytes()
+        head[name] = {"dtype": "F32", "shape": [count],
+                      "data_offsets": [len(data), len(data) + len(values)]}
+        data += values
+    text = json.dumps(head).encode()
+    text += b" " * (-len(text) % 8)
+    with open(os.path.join(folder, "model.safetensors"), "wb") as file:
+        file.write(struct.pack("<Q", len(text)) + text + data)
+
+
+class DataDir(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="paramd-test-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = temporary.name
+        self.model = os.path.join(temporary.name, "model")
+        self.data = os.path.join(temporary.name, "data")
+        os.mkdir(self.model)
+        write_model(self.model)
+
+    def start(self, shards=2, *arguments):
+        """In a folder of the test's: what a killed one left there is to be looked at."""
+        address_file = os.path.join(self.folder, "address")
+        if os.path.exists(address_file):
+            os.unlink(address_file)
+        return daemon.Daemon("--data-dir", self.data, "--shards", str(shards), *arguments,
+                             folder=self.folder)
+
+    def ctl(self, server, *words):
+        run = subprocess.run([PARAMCTL, "--address", f"127.0.0.1:{server.port}", *words],
+                             capture_output=True, text=True, timeout=60, check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, ""), words)
+        return run.stdout
+
+    def make(self, server, name, *arguments):
+        self.ctl(server, "import", self.model, name, "--optimizer", "adam", *arguments)
+
+    def push(self, server, name, count=6):
+        records = b""
+        for number in range(count):
+            elements = list(TENSORS.values())[number % 2]
+            gradient = array.array("f", (0.25 + number for _ in range(elements))).tobytes()
+            records += struct.pack("<QQQ", number % 2, 0, 0) + gradient
+        run = subprocess.run([PUSHER, f"127.0.0.1:{server.port}", name], input=records,
+                             capture_output=True, timeout=60, check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, b""))
+
+    def hash(self, server, name):
+        return self.ctl(server, "hash", name).split()[0]
+
+    def files(self, pattern):
+        names = os.listdir(self.data)
+        return sorted(name for name in names if re.fullmatch(pattern, name))
+
+    def test_clean_stops_keep_everything_on_any_number_of_shards(self):
+        with self.start() as server:
+            self.make(server, "applied")
+            self.make(server, "logged", "--ack-level", "logged")
+        for shards in (3, 1, 4):
+            with self.start(shards) as server:
+                for name in ("applied", "logged"):
+                    self.push(server, name)
+                want = [self.hash(server, name) for name in ("applied", "logged")]
+            with self.start(2) as server:
+                self.assertEqual([self.hash(server, name) for name in ("applied", "logged")], want)
+
+    def test_kills_cost_only_what_came_since_the_last_snapshot_at_applied(self):
+        with self.start(2, "--snapshot-every", "0") as server:
+            self.make(server, "applied")
+            self.make(server, "logged", "--ack-level", "logged")
+            self.push(server, "applied")
+            before = self.hash(server, "applied")
+        for shards in (3, 1, 2):
+            server = self.start(shards, "--snapshot-every", "0")
+            self.assertEqual(self.hash(server, "applied"), before)
+            self.push(server, "applied")
+            self.push(server, "logged")
+            want = self.hash(server, "logged")
+            self.assertNotEqual(self.hash(server, "applied"), before)
+            server.kill()
+            with self.start(2, "--snapshot-every", "0") as server:
+                self.assertEqual(self.hash(server, "logged"), want)
+
+    def test_two_snapshots_are_kept_and_old_logs_go(self):
+        with self.start(2, "--snapshot-every", "0.05") as server:
+            self.make(server, "logged", "--ack-level", "logged")
+            self.push(server, "logged")
+            server.wait_log(r"msg=snapshot number=5 ")
+        for _ in range(3):
+            self.start(3).stop()
+        numbers = {name.split(".")[0] for name in self.files(r"snapshot-.*")}
+        self.assertEqual(len(numbers), 2)
+        epochs = {name.split(".")[1] for name in self.files(r"shard-.*")}
+        self.assertLessEqual(len(epochs), 2, "of the two snapshots, which ended the starts before")
+        self.assertEqual(self.files(r".*\.new"), [])
+
+    def test_one_daemon_at_a_time(self):
+        with self.start():
+            run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", self.data)
+            self.assertEqual(run.returncode, 1)
+            self.assertIn(f"data directory {self.data}: another process uses", run.stderr)
+        with self.start():
+            pass
+
+    def test_a_directory_that_cannot_be_made_is_refused(self):
+        missing = os.path.join(self.data, "deeper")
+        run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", missing)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(missing, run.stderr)
+
+
+if __name__ == "__main__":
+    unittest.main()
