@@ -1,9 +1,12 @@
 /* A snapshot is under way from begin until MANIFEST names it: then segments of logs that no kept
- * snapshot needs are used again, and old files go. */
+ * snapshot needs are used again, and old files go. In between the kept ones are read through. */
 #include "server/snapshots.h"
 
 #include "server/base/log.h"
 #include "server/storage/data_dir.h"
+
+/* A kept snapshot is read once, within half a minute or so. */
+enum { SCRUB_MS = 1000, SCRUB_STEPS = 32, SCRUB_BYTES_MIN = 8 * 1024 * 1024 };
 
 static uint64_t now_us(void)
 {
@@ -33,9 +36,8 @@ static void end(struct pd_snapshots *snapshots, enum paramd_status status)
 
 /* ---- publishing ---- */
 
-static void publish(void *context)
+static void publish(struct pd_snapshots *snapshots)
 {
-    struct pd_snapshots *snapshots = context;
     struct pd_manifest *manifest = &snapshots->_store->recovery->manifest;
     struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
     pd_manifest_add_snapshot(manifest, &snapshots->_taking);
@@ -64,9 +66,8 @@ static void release_logs(struct pd_snapshots *snapshots)
     }
 }
 
-static void published(void *context)
+static void published(struct pd_snapshots *snapshots)
 {
-    struct pd_snapshots *snapshots = context;
     if (snapshots->_published == PARAMD_OK) {
         release_logs(snapshots);
     } else {
@@ -77,6 +78,95 @@ static void published(void *context)
                        snapshots->_error.file, snapshots->_error.text);
     }
     end(snapshots, snapshots->_published);
+}
+
+/* ---- scrubbing ---- */
+
+static void scrub(struct pd_snapshots *snapshots)
+{
+    uint64_t share = pd_verify_total_bytes(snapshots->_scrub) / SCRUB_STEPS;
+    uint64_t budget = share > SCRUB_BYTES_MIN ? share : SCRUB_BYTES_MIN;
+    snapshots->_step = pd_verify_step(snapshots->_scrub, budget, &snapshots->_verified);
+}
+
+static void end_scrub(struct pd_snapshots *snapshots)
+{
+    pd_verify_destroy(snapshots->_scrub);
+    snapshots->_scrub = NULL;
+}
+
+/* Damage is answered with another snapshot: the state in memory is good. */
+static void scrubbed(struct pd_snapshots *snapshots)
+{
+    const struct pd_verified *verified = &snapshots->_verified;
+    if (snapshots->_step == PARAMD_NOT_FOUND) {
+        end_scrub(snapshots);
+        snapshots->_scrubbed = true;
+    } else if (snapshots->_step == PARAMD_OK && verified->status != PARAMD_OK) {
+        struct pd_log_line line;
+        pd_log_begin(&line, PD_LOG_ERROR, "a snapshot is damaged: see to the disk; taking another");
+        pd_log_text(&line, "file", "%s", verified->error.file);
+        pd_log_number(&line, "offset", verified->error.offset);
+        pd_log_text(&line, "reason", "%s", verified->error.text);
+        pd_log_end(&line);
+        end_scrub(snapshots);
+        snapshots->_scrubbed = true;
+        pd_snapshots_begin(snapshots, false);
+    }
+}
+
+static void on_scrub_due(uv_timer_t *due)
+{
+    struct pd_snapshots *snapshots = due->data;
+    struct pd_storage_error error;
+    if (snapshots->_task != PD_SNAPSHOTS_IDLE || snapshots->_scrubbed) {
+        return;
+    }
+    if (snapshots->_scrub == NULL &&
+        pd_verify_create(snapshots->_store->disk, &snapshots->_store->recovery->manifest, false,
+                         &snapshots->_scrub, &error) != PARAMD_OK) {
+        snapshots->_scrubbed = true; /* until the next snapshot */
+        return;
+    }
+    snapshots->_task = PD_SNAPSHOTS_SCRUBS;
+    pd_background_go(&snapshots->_background);
+}
+
+/* ---- the thread ---- */
+
+static void run(void *context)
+{
+    struct pd_snapshots *snapshots = context;
+    if (snapshots->_task == PD_SNAPSHOTS_PUBLISHES) {
+        publish(snapshots);
+    } else {
+        scrub(snapshots);
+    }
+}
+
+/* MANIFEST changes: what is being scrubbed may go. */
+static void begin_to_publish(struct pd_snapshots *snapshots)
+{
+    if (snapshots->_complete && snapshots->_task == PD_SNAPSHOTS_IDLE) {
+        snapshots->_complete = false;
+        snapshots->_scrubbed = false;
+        end_scrub(snapshots);
+        snapshots->_task = PD_SNAPSHOTS_PUBLISHES;
+        pd_background_go(&snapshots->_background);
+    }
+}
+
+static void done(void *context)
+{
+    struct pd_snapshots *snapshots = context;
+    bool was_published = snapshots->_task == PD_SNAPSHOTS_PUBLISHES;
+    snapshots->_task = PD_SNAPSHOTS_IDLE;
+    if (was_published) {
+        published(snapshots);
+    } else {
+        scrubbed(snapshots);
+    }
+    begin_to_publish(snapshots);
 }
 
 /* ---- taking ---- */
@@ -97,14 +187,17 @@ pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop, struct pd_sto
                                        ._shards = shards,
                                        ._ended = ended,
                                        ._context = context};
-    enum paramd_status status = pd_background_start(
-        &snapshots->_background, loop, "paramd-manifest", publish, published, snapshots);
+    enum paramd_status status =
+        pd_background_start(&snapshots->_background, loop, "paramd-manifest", run, done, snapshots);
     if (status != PARAMD_OK) {
         return status;
     }
     snapshots->_open = true;
     (void)uv_timer_init(loop, &snapshots->_due);
+    (void)uv_timer_init(loop, &snapshots->_scrub_due);
     snapshots->_due.data = snapshots;
+    snapshots->_scrub_due.data = snapshots;
+    (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
     if (every_ms > 0) {
         (void)uv_timer_start(&snapshots->_due, on_due, every_ms, every_ms);
     }
@@ -171,7 +264,8 @@ void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_re
         return;
     }
     if (snapshots->_status == PARAMD_OK) {
-        pd_background_go(&snapshots->_background);
+        snapshots->_complete = true;
+        begin_to_publish(snapshots);
     } else {
         end(snapshots, snapshots->_status);
     }
@@ -182,6 +276,8 @@ void pd_snapshots_close(struct pd_snapshots *snapshots)
     if (snapshots->_open) {
         snapshots->_open = false;
         pd_background_stop(&snapshots->_background);
+        end_scrub(snapshots);
         uv_close((uv_handle_t *)&snapshots->_due, NULL);
+        uv_close((uv_handle_t *)&snapshots->_scrub_due, NULL);
     }
 }

@@ -1,5 +1,5 @@
-/* Snapshots of all shards: when one is due, its parts, and what is kept of old ones. Control
- * thread. */
+/* Snapshots of all shards: when one is due, its parts, what is kept of old ones, and whether those
+ * are still whole. Control thread. */
 #ifndef PARAMD_SERVER_SNAPSHOTS_H
 #define PARAMD_SERVER_SNAPSHOTS_H
 
@@ -8,6 +8,7 @@
 
 #include "server/net/background.h"
 #include "server/shard_thread.h"
+#include "server/storage/verify.h"
 #include "server/store.h"
 
 /* The memory is the owner's and must not move. */
@@ -15,8 +16,15 @@ struct pd_snapshots {
     struct pd_store *_store;
     struct pd_shard_thread *const *_threads;
     uint32_t _shards;
-    struct pd_background _background; /* replaces MANIFEST and removes files */
+    struct pd_background _background; /* replaces MANIFEST and removes files, and scrubs */
+    enum { PD_SNAPSHOTS_IDLE, PD_SNAPSHOTS_PUBLISHES, PD_SNAPSHOTS_SCRUBS } _task;
     uv_timer_t _due;
+    uv_timer_t _scrub_due;
+    struct pd_verify *_scrub; /* of the kept ones; NULL: none under way */
+    bool _scrubbed;           /* all that are kept, once */
+    struct pd_verified _verified;
+    enum paramd_status _step; /* of the scrub */
+    bool _complete;           /* all parts are there: to be published */
     void (*_ended)(void *context, enum paramd_status status, bool clean);
     void *_context;
     struct pd_manifest_snapshot _taking; /* number 0: none */

@@ -118,6 +118,27 @@ class DataDir(unittest.TestCase):
         self.assertLessEqual(len(epochs), 2, "of the two snapshots, which ended the starts before")
         self.assertEqual(self.files(r".*\.new"), [])
 
+    def test_a_snapshot_that_is_damaged_is_found_and_replaced(self):
+        with self.start(2, "--snapshot-every", "0") as server:
+            self.make(server, "applied")
+            want = self.hash(server, "applied")
+        server = self.start(2, "--snapshot-every", "0")
+        self.addCleanup(server.kill)
+        with open(os.path.join(self.data, "snapshot-00000001.001"), "r+b") as file:
+            file.seek(5000)
+            byte = file.read(1)[0]
+            file.seek(5000)
+            file.write(bytes([byte ^ 16]))
+        line = server.wait_log("a snapshot is damaged")
+        self.assertRegex(line, r"file=snapshot-00000001\.001 offset=\d+ reason=")
+        server.wait_log(r"msg=snapshot number=2 ")
+        server.kill()
+        with self.start() as server:
+            self.assertEqual(self.hash(server, "applied"), want)
+        run = subprocess.run([PARAMCTL, "verify", self.data], capture_output=True, text=True,
+                             timeout=60, check=False)
+        self.assertEqual(run.returncode, 0, run.stdout)
+
     def test_one_daemon_at_a_time(self):
         with self.start():
             run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", self.data)
