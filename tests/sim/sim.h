@@ -143,6 +143,7 @@ struct sim_storage {
     bool planned; /* a fault of the disk */
     enum pd_sim_fault fault;
     bool damaged;            /* the disk did something else than it said */
+    bool cut;                /* a start left something out since */
     uint32_t damaged_writer; /* to whose log */
     uint64_t later;          /* batches of that log since */
     struct sim_random random;
@@ -286,9 +287,11 @@ struct sim_options {
     X(unknown)                                                                                     \
     X(ended_sessions)                                                                              \
     X(lost)                                                                                        \
-    X(jobs) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)           \
-        X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts)        \
-            X(faults) X(failed_allocations) X(virtual_ms)
+    X(jobs)                                                                                        \
+    X(recoveries)                                                                                  \
+    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(failed_starts)                \
+        X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults)               \
+            X(failed_allocations) X(virtual_ms)
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;

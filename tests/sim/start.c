@@ -92,6 +92,7 @@ static void tell(void *context, const char *text)
 {
     struct sim *sim = context;
     sim->counts.cuts++;
+    sim->storage.cut = sim->storage.cut || sim->storage.damaged;
     sim_trace(sim, "recovery leaves something out", 0, 0, 0);
     if (sim->options.verbose) {
         (void)printf("    %s\n", text);
@@ -126,7 +127,6 @@ static struct pd_recovery *recover(struct sim *sim)
                           sim_random_between(&sim->daemon.random, 1, START_CALLS));
     }
     bool may_fail = storage->planned;
-    uint64_t cuts = sim->counts.cuts;
     enum paramd_status status = pd_recover(&options, &recovery, error);
     sim_storage_look(sim, SIM_NOBODY);
     sim_trace(sim, "recovery (-status)", (uint64_t)-status, 0, 0);
@@ -138,7 +138,7 @@ static struct pd_recovery *recover(struct sim *sim)
         sim->counts.refused_starts++;
     } else if (status == PARAMD_OK && storage->damaged) {
         /* At the end of a log it looks as a torn batch does, or as one that was never written. */
-        sim->over = sim->counts.cuts > cuts || storage->later == 0;
+        sim->over = storage->cut || storage->later == 0;
     } else if (status != PARAMD_OK && status != PARAMD_RESOURCE_EXHAUSTED &&
                !(status == PARAMD_DISK && may_fail)) {
         sim_violate(sim, "the daemon does not start: %s", error);
