@@ -401,14 +401,15 @@ static enum paramd_status load_snapshot(struct recovery *recovery,
     return status == PARAMD_OK ? do_tasks(recovery, load_shard) : status;
 }
 
-/* The newest snapshot that is whole. Without one everything is in the logs, as long as no second
- * snapshot has let them begin later. */
+/* The newest snapshot that is whole; newer ones are forgotten: they could read well next time, and
+ * what goes on from here is not what went on from them. Without one everything is in the logs, as
+ * long as no second snapshot has let them begin later. */
 static enum paramd_status load_newest(struct recovery *recovery)
 {
-    const struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_manifest *manifest = &recovery->result->manifest;
     enum paramd_status status = PARAMD_OK;
-    for (uint32_t i = manifest->snapshot_count; i > 0; i--) {
-        status = load_snapshot(recovery, &manifest->snapshots[i - 1]);
+    for (; manifest->snapshot_count > 0; manifest->snapshot_count--) {
+        status = load_snapshot(recovery, &manifest->snapshots[manifest->snapshot_count - 1]);
         if (status != PARAMD_CORRUPT && status != PARAMD_INVALID && status != PARAMD_DISK) {
             return status;
         }
@@ -420,7 +421,7 @@ static enum paramd_status load_newest(struct recovery *recovery)
             recovery->tasks[shard].from_lsn = 1;
         }
     }
-    return manifest->snapshot_count < PD_SNAPSHOTS_KEPT ? PARAMD_OK : status;
+    return manifest->last_snapshot < PD_SNAPSHOTS_KEPT ? PARAMD_OK : status;
 }
 
 /* ---- the directory ---- */
