@@ -112,7 +112,7 @@ static void copy_block(struct pd_block *to, const struct pd_block *from)
         memcpy(to->parts, from->parts, pd_block_bytes(from));
     }
     to->version = from->version;
-    to->step = pd_plant(step_not_restored) ? 0 : from->step;
+    to->step = from->step;
     to->carry = from->carry;
     to->started = from->started;
     to->model->incomplete -= from->version > 0;

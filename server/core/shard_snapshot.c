@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "proto/plant.h"
 #include "proto/slot.h"
 #include "server/base/assert.h"
 #include "server/core/shard_state.h"
@@ -184,7 +185,7 @@ static uint64_t first_in_slot(const struct pd_model *model, uint32_t slot)
 static bool has_ids(const struct pd_session *session, uint32_t slot)
 {
     const struct pd_slot_ids *ids = pd_session_ids(session, slot);
-    return ids != NULL && ids->last > 0;
+    return ids != NULL && ids->last > 0 && !pd_plant(ids_not_in_snapshot);
 }
 
 size_t pd_shard_snapshot_next_bytes(const struct pd_shard *shard)
@@ -236,7 +237,7 @@ static void add_block(struct pd_shard_snapshot *snapshot, uint64_t place,
     size_t i = snapshot->count++;
     snapshot->a[i] = place;
     snapshot->b[i] = block->version;
-    snapshot->c[i] = block->step;
+    snapshot->c[i] = pd_plant(step_not_restored) ? 0 : block->step;
     snapshot->carry[i] = block->carry;
     snapshot->started[i] = block->started;
     for (unsigned part = 0; block->started && part < block->part_count; part++) {
@@ -307,7 +308,7 @@ void pd_shard_snapshot_next(struct pd_shard *shard, uint64_t position, pd_piece_
     snapshot->context = context;
     Paramd__SnapshotSlot header = PARAMD__SNAPSHOT_SLOT__INIT;
     header.slot = slot;
-    header.position = position;
+    header.position = pd_plant(torn_slot_in_snapshot) && position > 0 ? position - 1 : position;
     emit(snapshot, PD_PIECE_SLOT, &header.base);
     const struct pd_model *model = shard->models;
     for (; model != NULL; model = model->by_number.next) {

@@ -45,7 +45,11 @@
     X(set_not_logged, "set-not-logged", \
       "control tells a SET and does not record it") \
     X(step_not_restored, "step-not-restored", \
-      "blocks that go to another shard begin with step 0") \
+      "a snapshot has blocks without their steps") \
+    X(ids_not_in_snapshot, "ids-not-in-snapshot", \
+      "a snapshot has no push ids") \
+    X(torn_slot_in_snapshot, "torn-slot-in-snapshot", \
+      "a slot's last record is done again, which it has") \
     X(ids_not_moved, "ids-not-moved", \
       "push ids do not go along to another shard")
 /* clang-format on */

@@ -131,6 +131,17 @@ static void start_or_resume(struct sim *sim, const struct sim_event *event)
     }
 }
 
+static void snapshot(struct sim *sim, const struct sim_event *event)
+{
+    if (event->kind == SIM_EVENT_SNAPSHOT) {
+        sim_snapshots_begin(sim);
+    } else if (event->kind == SIM_EVENT_COPY) {
+        sim_snapshots_copy(sim, event->subject);
+    } else {
+        sim_snapshots_save(sim, event->subject);
+    }
+}
+
 static void happen(struct sim *sim, const struct sim_event *event)
 {
     switch (event->kind) {
@@ -154,6 +165,13 @@ static void happen(struct sim *sim, const struct sim_event *event)
     case SIM_EVENT_JOB:
         if (event->serial == sim->daemon.serial) {
             sim_storage_job(sim, event->subject);
+        }
+        break;
+    case SIM_EVENT_SNAPSHOT:
+    case SIM_EVENT_COPY:
+    case SIM_EVENT_SAVE:
+        if (event->serial == sim->daemon.serial) {
+            snapshot(sim, event);
         }
         break;
     case SIM_EVENT_SPACE:

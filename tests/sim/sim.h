@@ -13,6 +13,8 @@
 #include "server/control_host.h"
 #include "server/core/control.h"
 #include "server/host.h"
+#include "server/recovery.h"
+#include "server/storage/snapshot_files.h"
 #include "server/storage/wal_files.h"
 #include "tests/sim/ledger.h"
 #include "tests/sim/plants.h"
@@ -47,6 +49,9 @@ enum sim_event_kind {
     SIM_EVENT_MAIL,     /* subject: shard, or SIM_CONTROL */
     SIM_EVENT_TICK,     /* subject: shard, or SIM_CONTROL */
     SIM_EVENT_JOB,      /* subject: shard, or SIM_CONTROL: the disk has done what its log wanted */
+    SIM_EVENT_SNAPSHOT, /* one begins */
+    SIM_EVENT_COPY,     /* subject: shard: it goes on with its part */
+    SIM_EVENT_SAVE,     /* subject: shard: the disk has done what its part wanted */
     SIM_EVENT_SPACE,    /* the disk is not full any more */
     SIM_EVENT_WAKE,     /* subject: process */
     SIM_EVENT_START,    /* subject: process, or SIM_DAEMON */
@@ -136,10 +141,23 @@ struct sim_log {
     struct pd_wal_job job;
 };
 
+/* A shard's part of a snapshot. */
+struct sim_saver {
+    bool active;
+    bool busy; /* with the job */
+    struct pd_snapshot_files files;
+    struct pd_snapshot_job job;
+};
+
 /* The daemon's data directory. */
 struct sim_storage {
     struct pd_sim_disk *disk; /* NULL: it has none */
     struct sim_log logs[SIM_SHARDS_MAX + 1];
+    struct pd_recovery *recovery;       /* what this start found: its manifest goes on */
+    struct pd_manifest_snapshot taking; /* while parts are left */
+    struct sim_saver savers[SIM_SHARDS_MAX];
+    uint32_t parts_left;
+    bool failed;  /* the snapshot */
     bool planned; /* a fault of the disk */
     enum pd_sim_fault fault;
     bool damaged;            /* the disk did something else than it said */
@@ -288,10 +306,9 @@ struct sim_options {
     X(ended_sessions)                                                                              \
     X(lost)                                                                                        \
     X(jobs)                                                                                        \
-    X(recoveries)                                                                                  \
-    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(failed_starts)                \
-        X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults)               \
-            X(failed_allocations) X(virtual_ms)
+    X(snapshots) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)      \
+        X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts)        \
+            X(faults) X(failed_allocations) X(virtual_ms)
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;
@@ -399,6 +416,14 @@ void sim_storage_fault(struct sim *sim, enum pd_sim_fault fault, uint64_t after_
 void sim_storage_look(struct sim *sim, uint32_t writer);
 /* The daemon is gone, in the middle of whatever its writers did. */
 void sim_storage_stop(struct sim *sim, bool power);
+
+/* snapshots.c */
+/* The next one begins after a while. */
+void sim_snapshots_schedule(struct sim *sim);
+void sim_snapshots_begin(struct sim *sim);
+void sim_snapshots_copy(struct sim *sim, uint32_t shard);
+void sim_snapshots_save(struct sim *sim, uint32_t shard);
+void sim_snapshots_stop(struct sim *sim);
 
 /* daemon.c */
 /* Its clocks begin to tick. */

@@ -61,7 +61,8 @@ class Runs(unittest.TestCase):
         self.assertGreaterEqual(mean("reshardings", "runs_with"), 0.33)
         for kind in ("pulls", "cancels", "creates", "attaches", "pings", "sets", "reports",
                      "lists", "stats", "deletes", "goodbyes", "resent", "refused", "unknown",
-                     "lost", "cuts", "no_space", "stops", "failed_starts", "refused_starts",
+                     "lost", "cuts", "snapshots", "no_space",
+                     "stops", "failed_starts", "refused_starts",
                      "failed_allocations"):
             self.assertGreater(mean(kind), 0, kind)
         for name in found[0]["means"]:

@@ -220,6 +220,7 @@ static void start_storage(struct sim *sim, const struct pd_recovery *recovery)
         pd_data_dir_sweep(pd_sim_disk_of(sim->storage.disk), &recovery->manifest, &error);
     sim_trace(sim, "left-overs are removed (-status)", (uint64_t)-status, 0, 0);
     sim_storage_look(sim, SIM_NOBODY);
+    sim_snapshots_schedule(sim);
     sim_daemon_recovered(sim, recovery->clean);
 }
 
@@ -257,8 +258,8 @@ void sim_daemon_start(struct sim *sim)
     sim_trace(sim, "daemon starts (shards)", daemon->shards, 0, 0);
     sim_daemon_schedule(sim);
     if (recovery != NULL) {
+        sim->storage.recovery = recovery;
         start_storage(sim, recovery);
-        free(recovery);
     }
 }
 
@@ -272,6 +273,9 @@ void sim_daemon_kill(struct sim *sim, bool power)
     }
     sim_trace(sim, "daemon is killed", power, 0, 0);
     sim_recovery_before(sim);
+    if (sim->durable) {
+        sim_snapshots_stop(sim);
+    }
     sim_storage_stop(sim, power);
     for (uint32_t i = 0; i < daemon->shards; i++) {
         pd_host_destroy(daemon->hosts[i]);
