@@ -63,10 +63,19 @@ static int fd_of(const void *context)
 static struct pd_disk_result disk_open(void *context, const char *name, enum pd_disk_mode mode,
                                        int *ret_file)
 {
-    int flags = mode == PD_DISK_READ ? O_RDONLY : mode == PD_DISK_WRITE ? O_RDWR : O_RDWR | O_CREAT;
+    static const int flags_of[] = {[PD_DISK_READ] = O_RDONLY,
+                                   [PD_DISK_WRITE] = O_RDWR,
+                                   [PD_DISK_WRITE_PAGES] = O_RDWR | O_DIRECT,
+                                   [PD_DISK_CREATE] = O_RDWR | O_CREAT};
+    int flags = flags_of[mode] | O_CLOEXEC | O_NOFOLLOW;
     int fd;
     do {
-        fd = openat(fd_of(context), name, flags | O_CLOEXEC | O_NOFOLLOW, 0640);
+        fd = openat(fd_of(context), name, flags, 0640);
+        if (fd < 0 && errno == EINVAL && (flags & O_DIRECT) != 0) {
+            /* The file system is one that cannot. */
+            flags &= ~O_DIRECT;
+            errno = EINTR;
+        }
     } while (fd < 0 && errno == EINTR);
     if (fd < 0) {
         return failed(errno);

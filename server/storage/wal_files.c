@@ -16,7 +16,7 @@ enum {
     ZEROS_AHEAD_BYTES = 1024 * 1024
 };
 
-static const uint8_t zeros[ZEROS_AHEAD_BYTES];
+static const _Alignas(PD_WAL_PAGE_BYTES) uint8_t zeros[ZEROS_AHEAD_BYTES];
 
 void pd_wal_files_init(struct pd_wal_files *files, const struct pd_disk *disk, const char *log)
 {
@@ -40,7 +40,8 @@ static struct pd_disk_result use(struct pd_wal_files *files, uint32_t number)
     pd_wal_files_deinit(files);
     char name[PD_DISK_NAME_BYTES];
     pd_wal_file_name(files->_log, number, name);
-    struct pd_disk_result result = disk->open(disk->context, name, PD_DISK_WRITE, &files->_file);
+    struct pd_disk_result result =
+        disk->open(disk->context, name, PD_DISK_WRITE_PAGES, &files->_file);
     files->_open = result.status == PARAMD_OK;
     files->_number = number;
     files->_zeros_end = 0;
