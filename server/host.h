@@ -106,7 +106,8 @@ bool pd_host_drain(struct pd_host *host);
 
 /* ---- the log: whoever drives the host does its jobs, on any thread, one at a time ---- */
 
-/* The next job, as pd_wal_take_job; to be asked after whatever else was called. */
+/* The next job, as pd_wal_take_job; to be asked after whatever else was called. Taking one makes
+ * room: what waited for some goes on, and connections may have become active. */
 bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job);
 /* How it ended. Answers, messages and values that waited for it may leave, and what waited for room
  * goes on. After a failure (but RESOURCE_EXHAUSTED of PREPARE) none ever does, and the daemon has

@@ -147,11 +147,6 @@ void pd_host_hold(struct pd_host *host, struct pd_host_conn *conn, size_t before
 
 /* ---- jobs ---- */
 
-bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job)
-{
-    return pd_host_log_take_job(&host->log, ret_job);
-}
-
 /* What waited and is durable may go. */
 static void release(struct pd_host *host, struct pd_host_conn *conn)
 {
@@ -173,6 +168,29 @@ static void release(struct pd_host *host, struct pd_host_conn *conn)
     }
 }
 
+static void retry_held(struct pd_host *host)
+{
+    for (struct pd_link *link = host->holding.next; link != &host->holding; link = link->next) {
+        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, holding);
+        if (conn->wait == PD_WAIT_LOG) {
+            pd_host_retry_one(host, conn);
+        }
+    }
+    pd_host_retry(host);
+}
+
+/* The log gathers anew while the job is done: what found no room goes on now, else the disk would
+ * wait for it after the job. */
+bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job)
+{
+    if (!pd_host_log_take_job(&host->log, ret_job)) {
+        return false;
+    }
+    pd_host_take_queued(host);
+    retry_held(host);
+    return true;
+}
+
 void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t now_us)
 {
     host->now_us = now_us;
@@ -186,13 +204,7 @@ void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t 
     if (status == PARAMD_OK) {
         pd_host_take_queued(host); /* a full disk is asked again by the next tick, not at once */
     }
-    for (link = host->holding.next; link != &host->holding; link = link->next) {
-        struct pd_host_conn *conn = PD_CONTAINER(link, struct pd_host_conn, holding);
-        if (conn->wait == PD_WAIT_LOG) {
-            pd_host_retry_one(host, conn);
-        }
-    }
-    pd_host_retry(host);
+    retry_held(host);
 }
 
 enum paramd_status pd_host_end_log(struct pd_host *host)

@@ -53,6 +53,11 @@ void pd_log_writer_do(struct pd_log_writer *writer, const struct pd_wal_job *job
     pd_background_go(&writer->_background);
 }
 
+void pd_log_writer_look(struct pd_log_writer *writer)
+{
+    pd_background_look(&writer->_background);
+}
+
 bool pd_log_writer_failed(const struct pd_log_writer *writer)
 {
     enum paramd_status status = writer->_result.status;

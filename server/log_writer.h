@@ -28,6 +28,8 @@ enum paramd_status pd_log_writer_start(struct pd_log_writer *writer, uv_loop_t *
                                        void *context) __attribute__((warn_unused_result));
 /* Not again before done. */
 void pd_log_writer_do(struct pd_log_writer *writer, const struct pd_wal_job *job);
+/* As pd_background_look. */
+void pd_log_writer_look(struct pd_log_writer *writer);
 /* Whether the log has failed with this job: nothing more will be durable. */
 bool pd_log_writer_failed(const struct pd_log_writer *writer);
 /* Waits for the job in hand. The memory is free when the loop has run once more. */

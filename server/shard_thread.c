@@ -23,6 +23,9 @@ _Static_assert((int)PD_CONNECTION_READ_SPANS == (int)PD_HOST_READ_SPANS &&
 /* A host is asked at least so often, in case its next limit came nearer since it was asked last. */
 enum { TICK_MAX_MS = 1000 };
 
+/* A read of so much is one of many before the loop comes round again. */
+enum { MUCH_BYTES = 64 * 1024 };
+
 enum order_kind {
     ORDER_CONNECTION,
     ORDER_SAVE,
@@ -110,6 +113,8 @@ static unsigned peer_read_target(void *context, struct pd_span *spans)
     return pd_host_read_target(peer->thread->host, peer->conn, spans);
 }
 
+static void keep_writing(struct pd_shard_thread *thread);
+
 static void peer_received(void *context, size_t bytes)
 {
     struct peer *peer = context;
@@ -117,6 +122,9 @@ static void peer_received(void *context, size_t bytes)
     pd_loop_stir(&peer->thread->loop);
     peer->thread->traffic_us = now;
     pd_host_received(peer->thread->host, peer->conn, bytes, now);
+    if (bytes >= MUCH_BYTES && peer->thread->logs) {
+        keep_writing(peer->thread);
+    }
 }
 
 static bool peer_bulk_waits(void *context)
@@ -365,9 +373,23 @@ static void on_saved(void *context, enum paramd_status status, const struct pd_m
 }
 
 /* What was gathered while the last batch was being written is the next one. */
-static void write_log(struct pd_shard_thread *thread)
+static void hand_over(struct pd_shard_thread *thread)
 {
     struct pd_wal_job job;
+    if (!thread->log_failed && pd_host_take_job(thread->host, &job)) {
+        pd_log_writer_do(&thread->writer, &job);
+    }
+}
+
+/* In the middle of a turn of the loop, so that the disk need not wait for its end. */
+static void keep_writing(struct pd_shard_thread *thread)
+{
+    pd_log_writer_look(&thread->writer);
+    hand_over(thread);
+}
+
+static void write_log(struct pd_shard_thread *thread)
+{
     if (thread->log_ending && !thread->log_ended) {
         enum paramd_status status = pd_host_end_log(thread->host);
         if (status == PARAMD_OK &&
@@ -376,9 +398,7 @@ static void write_log(struct pd_shard_thread *thread)
             send_report(thread, &thread->log_ended_report, PD_SHARD_LOG_ENDED);
         }
     }
-    if (!thread->log_failed && pd_host_take_job(thread->host, &job)) {
-        pd_log_writer_do(&thread->writer, &job);
-    }
+    hand_over(thread);
     if (!thread->log_fills && pd_host_log_bytes(thread->host) >= thread->log_high) {
         thread->log_fills = true;
         send_report(thread, &thread->log_fills_report, PD_SHARD_LOG_FILLS);
@@ -411,6 +431,7 @@ static void settle(void *context)
     }
     if (thread->logs) {
         write_log(thread);
+        update_active(thread);
     }
     struct pd_link outgoing;
     pd_link_init(&outgoing);

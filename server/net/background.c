@@ -20,14 +20,16 @@ static void thread_main(void *argument)
         background->_run(background->_context);
         uv_mutex_lock(&background->_lock);
         background->_ran = true;
+        /* Whom it wakes wants the lock. */
+        uv_mutex_unlock(&background->_lock);
         (void)uv_async_send(&background->_done_handle);
+        uv_mutex_lock(&background->_lock);
     }
     uv_mutex_unlock(&background->_lock);
 }
 
-static void on_done(uv_async_t *handle)
+void pd_background_look(struct pd_background *background)
 {
-    struct pd_background *background = handle->data;
     uv_mutex_lock(&background->_lock);
     bool ran = background->_ran;
     background->_ran = false;
@@ -35,6 +37,11 @@ static void on_done(uv_async_t *handle)
     if (ran) {
         background->_done(background->_context);
     }
+}
+
+static void on_done(uv_async_t *handle)
+{
+    pd_background_look(handle->data);
 }
 
 enum paramd_status pd_background_start(struct pd_background *background, uv_loop_t *loop,

@@ -32,6 +32,10 @@ enum paramd_status pd_background_start(struct pd_background *background, uv_loop
 /* Has run called once. The loop's thread; not again before done. */
 void pd_background_go(struct pd_background *background);
 
+/* Has done called now, if it is due: for an owner with much to do before its loop comes to it. The
+ * loop's thread. */
+void pd_background_look(struct pd_background *background);
+
 /* Waits until what runs has returned, and ends the thread; done is not called any more. The loop's
  * thread. The memory is free when the loop has run once more. */
 void pd_background_stop(struct pd_background *background);

@@ -383,6 +383,20 @@ START_TEST(a_busy_log_holds_pushes_and_goes_on_with_them)
 }
 END_TEST
 
+START_TEST(a_busy_log_gathers_on_as_soon_as_its_batch_is_being_written)
+{
+    enum { PUSHES = 40 };
+    for (unsigned i = 0; i < PUSHES; i++) {
+        push();
+    }
+    uint64_t taken = pd_host_last_lsn(rig->hosts[0]);
+    ck_assert_uint_lt(taken, lsn + PUSHES);
+    take(PD_WAL_WRITE);
+    ck_assert_uint_gt(pd_host_last_lsn(rig->hosts[0]), taken);
+    ck_assert_uint_eq(pd_host_durable_lsn(rig->hosts[0]), lsn);
+}
+END_TEST
+
 /* Pushes until the log has no room; what it took is acknowledged. Returns how many those were. */
 static uint64_t fill_log(enum paramd_status prepared)
 {
@@ -604,6 +618,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, what_a_shard_tells_control_waits_for_its_record);
     tcase_add_test(cases, a_busy_log_holds_pushes_and_goes_on_with_them);
     tcase_add_test(cases, a_full_disk_refuses_pushes_and_nothing_else_and_goes_on_by_itself);
+    tcase_add_test(cases, a_busy_log_gathers_on_as_soon_as_its_batch_is_being_written);
     tcase_add_test(cases, a_released_segment_is_room_again);
     tcase_add_test(cases, control_still_has_room_where_pushes_have_none);
     tcase_add_test(cases, what_control_tells_waits_in_order_where_even_that_room_is_used_up);
