@@ -212,6 +212,12 @@ static bool set_snapshot_every(struct pd_config *config, const char *value)
     return strcmp(value, "0") == 0 || parse_seconds(value, &config->snapshot_every_us);
 }
 
+static bool set_snapshot_updates(struct pd_config *config, const char *value)
+{
+    const char *rest = NULL;
+    return parse_whole(value, &config->snapshot_updates, &rest) && *rest == '\0';
+}
+
 static bool set_log_max(struct pd_config *config, const char *value)
 {
     return parse_bytes(value, &config->log_max) && config->log_max >= LOG_MIN_BYTES;
@@ -257,6 +263,9 @@ static const struct option_row rows[] = {
      set_snapshot_every,
      "How often a snapshot is taken while pushes go on, besides when the logs fill and at\n"
      "the end; 0: never. A crash costs models at ack level `applied` what came since."},
+    {"snapshot-updates", "COUNT", "0", "a whole number, or 0", set_snapshot_updates,
+     "A snapshot is also begun when so many blocks were updated by pushes since the last\n"
+     "one began, on all shards together; 0: their number does not matter."},
     {"log-max", "BYTES", "16G", "a number of bytes from 256M on, with K, M, G or T", set_log_max,
      "Most bytes that the logs may take on the disk. Pushes to models at `logged` are\n"
      "refused while they are full; a snapshot makes room."},

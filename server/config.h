@@ -32,6 +32,7 @@ struct pd_config {
     const char *data_dir;       /* NULL: nothing is kept */
     uint64_t log_max;           /* bytes of all shards' logs */
     uint64_t snapshot_every_us; /* 0: only where the logs fill, and at the end */
+    uint64_t snapshot_updates;  /* entries of pushes between two snapshots; 0: any number */
 };
 
 enum pd_config_outcome { PD_CONFIG_RUN = 0, PD_CONFIG_HELP, PD_CONFIG_VERSION, PD_CONFIG_BAD };

@@ -533,6 +533,7 @@ static void add_counters(const struct pd_host *host, struct pd_count *count)
     count->shard.frames_out = host->count.frames_out;
     count->shard.protocol_errors = host->count.protocol_errors;
     count->shard.held = host->count.held;
+    count->shard.snapshot_bytes = host->count.snapshot_bytes;
 }
 
 void pd_host_take_message(struct pd_host *host, struct pd_message *message)
@@ -713,6 +714,11 @@ void pd_host_resume(struct pd_host *host, uint64_t now_us)
         }
     }
     pd_host_retry(host);
+}
+
+uint64_t pd_host_applied_count(const struct pd_host *host)
+{
+    return pd_shard_applied_count(host->shard);
 }
 
 bool pd_host_drain(struct pd_host *host)

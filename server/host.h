@@ -100,6 +100,9 @@ void pd_host_pause(struct pd_host *host);
 /* They are taken. Nothing happens without a pause. */
 void pd_host_resume(struct pd_host *host, uint64_t now_us);
 
+/* Entries of pushes that were applied so far. */
+uint64_t pd_host_applied_count(const struct pd_host *host);
+
 /* No more requests are read; answers in hand go out, those that wait for the log as jobs are done.
  * True when nothing is left. */
 bool pd_host_drain(struct pd_host *host);
@@ -132,6 +135,8 @@ enum paramd_status pd_host_begin_snapshot(struct pd_host *host, const struct pd_
 /* Copies the next slot. False: it has no room before the next job of the snapshot is done, or all
  * are copied. */
 bool pd_host_copy_slot(struct pd_host *host);
+/* Whether slots are left to be copied. */
+bool pd_host_copies(const struct pd_host *host);
 /* Without a snapshot nothing. */
 void pd_host_give_up_snapshot(struct pd_host *host);
 

@@ -13,6 +13,7 @@ static void append(void *context, const struct pd_piece *piece)
     (void)protobuf_c_message_pack(piece->header, header);
     pd_snapshot_append(host->snapshot, (uint16_t)piece->kind, header, bytes, piece->payload,
                        piece->span_count);
+    host->count.snapshot_bytes = pd_snapshot_bytes(host->snapshot);
 }
 
 enum paramd_status pd_host_begin_snapshot(struct pd_host *host, const struct pd_snapshot_head *head)
@@ -71,6 +72,11 @@ bool pd_host_copy_slot(struct pd_host *host)
         pd_host_give_up_snapshot(host);
     }
     return status == PARAMD_OK;
+}
+
+bool pd_host_copies(const struct pd_host *host)
+{
+    return host->copying;
 }
 
 void pd_host_give_up_snapshot(struct pd_host *host)

@@ -188,6 +188,9 @@ static void settle(void *context)
     } else if (node->state == NODE_ENDING) {
         end_control_log(node);
     }
+    if (node->store != NULL && node->state == NODE_RUNNING) {
+        pd_snapshots_look(&node->snapshots);
+    }
     if (node->store != NULL && node->state != NODE_STOPPING &&
         pd_control_host_take_job(node->control, &job)) {
         pd_log_writer_do(&node->control_writer, &job);
@@ -281,6 +284,9 @@ static void on_signal(uv_signal_t *handle, int number)
     pd_log_begin(&line, PD_LOG_INFO, "stopping: finishing frames in hand");
     pd_log_text(&line, "signal", "%s", number == SIGTERM ? "SIGTERM" : "SIGINT");
     pd_log_end(&line);
+    if (node->store != NULL) {
+        pd_snapshots_drain(&node->snapshots);
+    }
     (void)uv_timer_start(&node->deadline, on_drain_deadline, DRAIN_MS, 0);
     for (uint32_t i = 0; i < node->started; i++) {
         pd_shard_thread_drain(node->threads[i]);
@@ -351,6 +357,9 @@ static void on_reports(void *context, struct pd_link *list)
             break;
         case PD_SHARD_FAILED:
             end_at_once(node);
+            break;
+        case PD_SHARD_PAUSED:
+            pd_snapshots_paused(&node->snapshots);
             break;
         case PD_SHARD_SAVED:
             pd_snapshots_saved(&node->snapshots, report);
@@ -507,9 +516,17 @@ static enum paramd_status start_logs(struct node *node)
         pd_log_writer_start(&node->control_writer, &node->loop.uv, node->store->disk,
                             node->store->control_log_name, on_control_written, node);
     if (status == PARAMD_OK) {
-        status = pd_snapshots_open(&node->snapshots, &node->loop.uv, node->store, node->threads,
-                                   node->started, node->config->snapshot_every_us / 1000,
-                                   on_snapshot, node);
+        const struct pd_snapshots_options options = {
+            .store = node->store,
+            .control = node->control,
+            .threads = node->threads,
+            .shards = node->started,
+            .every_ms = node->config->snapshot_every_us / 1000,
+            .every_updates = node->config->snapshot_updates,
+            .ended = on_snapshot,
+            .context = node,
+        };
+        status = pd_snapshots_open(&node->snapshots, &node->loop.uv, &options);
     }
     if (status == PARAMD_OK) {
         status = pd_control_host_recovered(node->control, node->store->recovery->clean, now_us());

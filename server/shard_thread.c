@@ -28,6 +28,7 @@ enum { MUCH_BYTES = 64 * 1024 };
 
 enum order_kind {
     ORDER_CONNECTION,
+    ORDER_PAUSE,
     ORDER_SAVE,
     ORDER_GIVE_UP_SAVE,
     ORDER_RELEASE_LOG,
@@ -38,6 +39,15 @@ enum order_kind {
 
 /* Requests of so long ago keep a snapshot from hurrying. */
 enum { BUSY_US = 5000 };
+
+/* So long requests are held at most, for a snapshot that is one cut. */
+enum { PAUSE_MAX_US = 60 * 1000 * 1000 };
+
+enum pause_state {
+    PAUSE_NONE,
+    PAUSE_HOLDS,
+    PAUSE_BROKEN /* it held too long: the save, if one comes or is under way, ends with TIMEOUT */
+};
 
 struct order {
     struct pd_link link;
@@ -51,8 +61,10 @@ struct pd_shard_thread {
     /* Used by both threads. */
     struct pd_mailbox orders;
     struct pd_mailbox messages;
-    _Atomic uint64_t closed_count; /* written by the shard's thread only */
+    _Atomic uint64_t closed_count; /* these two are written by the shard's thread only */
+    _Atomic uint64_t applied_count;
     /* The control thread's. */
+    struct order pause_order;
     struct order save_order;
     struct order give_up_order;
     struct order release_order;
@@ -75,6 +87,10 @@ struct pd_shard_thread {
     uint64_t traffic_us; /* when bytes moved last */
     uint64_t log_high;
     bool log_fills; /* and it was said */
+    enum pause_state pause;
+    uint64_t paused_us; /* when it began */
+    uint64_t held_us;   /* how long it was, once it is over */
+    struct pd_shard_report paused_report;
     struct pd_shard_report saved_report;
     struct pd_shard_report log_fills_report;
     struct pd_shard_report drained_report;
@@ -281,6 +297,73 @@ static void stop(struct pd_shard_thread *thread)
     send_report(thread, &thread->stopped_report, PD_SHARD_STOPPED);
 }
 
+/* ---- a snapshot, and a pause for it ---- */
+
+static void on_tick(uv_timer_t *tick);
+
+/* What was held goes on. */
+static void end_pause(struct pd_shard_thread *thread, enum pause_state next)
+{
+    if (thread->pause == PAUSE_HOLDS) {
+        uint64_t now = now_us();
+        thread->held_us = now - thread->paused_us;
+        pd_host_resume(thread->host, now);
+        /* The loop turns once more before it waits, so that answers are written. */
+        (void)uv_timer_start(&thread->tick, on_tick, 0, 0);
+    }
+    thread->pause = next;
+}
+
+static void begin_pause(struct pd_shard_thread *thread)
+{
+    thread->pause = PAUSE_HOLDS;
+    thread->paused_us = now_us();
+    thread->held_us = 0;
+    pd_host_pause(thread->host);
+    send_report(thread, &thread->paused_report, PD_SHARD_PAUSED);
+}
+
+static void on_saved(void *context, enum paramd_status status, const struct pd_manifest_file *file)
+{
+    struct pd_shard_thread *thread = context;
+    thread->saved_report.status = thread->pause == PAUSE_BROKEN ? PARAMD_TIMEOUT : status;
+    thread->saved_report.file = file != NULL ? *file : (struct pd_manifest_file){0};
+    end_pause(thread, PAUSE_NONE);
+    thread->saved_report.held_us = thread->held_us;
+    send_report(thread, &thread->saved_report, PD_SHARD_SAVED);
+}
+
+static void begin_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head)
+{
+    thread->log_fills = false;
+    if (thread->pause == PAUSE_BROKEN) {
+        on_saved(thread, PARAMD_TIMEOUT, NULL);
+    } else {
+        pd_shard_saver_begin(&thread->saver, head);
+    }
+}
+
+static void give_up_save(struct pd_shard_thread *thread, enum pause_state next)
+{
+    pd_shard_saver_give_up(&thread->saver);
+    end_pause(thread, next);
+}
+
+/* The next slots, at full speed where nobody can push anyway. */
+static void turn_saver(struct pd_shard_thread *thread)
+{
+    uint64_t now = now_us();
+    bool holds = thread->pause == PAUSE_HOLDS;
+    if (holds && now - thread->paused_us > PAUSE_MAX_US) {
+        give_up_save(thread, PAUSE_BROKEN);
+    }
+    bool copied = pd_host_copies(thread->host);
+    pd_shard_saver_turn(&thread->saver, !holds && now - thread->traffic_us < BUSY_US);
+    if (copied && !pd_host_copies(thread->host)) {
+        end_pause(thread, PAUSE_NONE);
+    }
+}
+
 static void follow(struct pd_shard_thread *thread, struct order *order)
 {
     switch (order->kind) {
@@ -288,12 +371,14 @@ static void follow(struct pd_shard_thread *thread, struct order *order)
         open_peer(thread, &order->arrival);
         free(order);
         break;
+    case ORDER_PAUSE:
+        begin_pause(thread);
+        break;
     case ORDER_SAVE:
-        thread->log_fills = false;
-        pd_shard_saver_begin(&thread->saver, &order->head);
+        begin_save(thread, &order->head);
         break;
     case ORDER_GIVE_UP_SAVE:
-        pd_shard_saver_give_up(&thread->saver);
+        give_up_save(thread, PAUSE_NONE);
         break;
     case ORDER_RELEASE_LOG:
         pd_host_release_log(thread->host, order->lsn);
@@ -364,14 +449,6 @@ static void on_written(void *context, enum paramd_status status)
     }
 }
 
-static void on_saved(void *context, enum paramd_status status, const struct pd_manifest_file *file)
-{
-    struct pd_shard_thread *thread = context;
-    thread->saved_report.status = status;
-    thread->saved_report.file = file != NULL ? *file : (struct pd_manifest_file){0};
-    send_report(thread, &thread->saved_report, PD_SHARD_SAVED);
-}
-
 /* What was gathered while the last batch was being written is the next one. */
 static void hand_over(struct pd_shard_thread *thread)
 {
@@ -403,7 +480,7 @@ static void write_log(struct pd_shard_thread *thread)
         thread->log_fills = true;
         send_report(thread, &thread->log_fills_report, PD_SHARD_LOG_FILLS);
     }
-    pd_shard_saver_turn(&thread->saver, now_us() - thread->traffic_us < BUSY_US);
+    turn_saver(thread);
 }
 
 static void update_active(struct pd_shard_thread *thread)
@@ -433,6 +510,8 @@ static void settle(void *context)
         write_log(thread);
         update_active(thread);
     }
+    atomic_store_explicit(&thread->applied_count, pd_host_applied_count(thread->host),
+                          memory_order_relaxed);
     struct pd_link outgoing;
     pd_link_init(&outgoing);
     struct pd_message *message = NULL;
@@ -581,9 +660,19 @@ uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread)
     return atomic_load_explicit(&thread->closed_count, memory_order_relaxed);
 }
 
+uint64_t pd_shard_thread_applied_count(struct pd_shard_thread *thread)
+{
+    return atomic_load_explicit(&thread->applied_count, memory_order_relaxed);
+}
+
 void pd_shard_thread_drain(struct pd_shard_thread *thread)
 {
     send_order(thread, &thread->drain_order, ORDER_DRAIN);
+}
+
+void pd_shard_thread_pause(struct pd_shard_thread *thread)
+{
+    send_order(thread, &thread->pause_order, ORDER_PAUSE);
 }
 
 void pd_shard_thread_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head)

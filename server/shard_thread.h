@@ -18,6 +18,7 @@ enum pd_shard_report_kind {
     PD_SHARD_DRAINED,   /* the answers in hand are written and the connections closed */
     PD_SHARD_LOG_ENDED, /* the log is closed whole */
     PD_SHARD_FAILED,    /* the log cannot be written: nothing more is acknowledged */
+    PD_SHARD_PAUSED,    /* what would change blocks is held */
     PD_SHARD_SAVED,     /* its part of a snapshot is over, with this status */
     PD_SHARD_LOG_FILLS, /* a snapshot would be good: see log_high */
     PD_SHARD_STOPPED    /* nothing more comes from it; join it */
@@ -30,6 +31,7 @@ struct pd_shard_report {
     uint32_t shard;
     enum paramd_status status;    /* SAVED */
     struct pd_manifest_file file; /* SAVED, if OK */
+    uint64_t held_us;             /* SAVED: for so long requests were held for it */
 };
 
 struct pd_shard_thread_options {
@@ -60,14 +62,20 @@ void pd_shard_thread_deliver(struct pd_shard_thread *thread, struct pd_link *mes
 bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arrival *arrival);
 /* Connections that were given and whose descriptors are closed by now. */
 uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread);
+/* Entries of pushes that were applied by now. */
+uint64_t pd_shard_thread_applied_count(struct pd_shard_thread *thread);
 /* No more requests are read; DRAINED comes when the answers are out. */
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
 /* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */
 void pd_shard_thread_end_log(struct pd_shard_thread *thread);
+/* For one cut across shards, before save: PAUSED comes when what would change blocks is held. That
+ * lasts until all slots are copied or the part is given up; 60 s at most, and then the part ends
+ * with TIMEOUT. */
+void pd_shard_thread_pause(struct pd_shard_thread *thread);
 /* Where there is a log: takes its part of a snapshot; SAVED comes when that is over. One at a time.
  */
 void pd_shard_thread_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head);
-/* Ends it early; SAVED comes all the same. */
+/* Ends it and the pause early; SAVED comes all the same if there was a save. */
 void pd_shard_thread_give_up_save(struct pd_shard_thread *thread);
 /* No recovery needs records up to this LSN any more. Not again before the SAVED of a later save. */
 void pd_shard_thread_release_log(struct pd_shard_thread *thread, uint64_t lsn);

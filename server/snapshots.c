@@ -13,56 +13,99 @@ static uint64_t now_us(void)
     return uv_hrtime() / 1000;
 }
 
-static void end(struct pd_snapshots *snapshots, enum paramd_status status)
+/* What those who asked for it are told. */
+static enum paramd_status explain(enum paramd_status status, const char **ret_text)
+{
+    switch (status) {
+    case PARAMD_TIMEOUT:
+        *ret_text = "pushes had been held for 60 s: there is no snapshot; ask again when less is "
+                    "pushed, or without a pause";
+        return PARAMD_TIMEOUT;
+    case PARAMD_CANCELLED:
+        *ret_text = "the snapshot was given up: ask again";
+        return PARAMD_BUSY;
+    case PARAMD_NO_MEMORY:
+        *ret_text = "there is no memory for a snapshot: ask again later";
+        return PARAMD_RESOURCE_EXHAUSTED;
+    case PARAMD_RESOURCE_EXHAUSTED:
+        *ret_text = "the disk has no room for a snapshot: make some, then ask again; those before "
+                    "it stand";
+        return PARAMD_RESOURCE_EXHAUSTED;
+    default:
+        *ret_text = "the disk failed what a snapshot asked of it: see the daemon's log";
+        return PARAMD_DISK;
+    }
+}
+
+static void log_end(const struct pd_snapshots *snapshots, const struct pd_snapshot_result *result)
 {
     struct pd_log_line line;
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < snapshots->_shards; i++) {
-        bytes += snapshots->_taking.files[i].bytes;
-    }
-    pd_log_begin(&line, status == PARAMD_OK ? PD_LOG_INFO : PD_LOG_WARN,
-                 status == PARAMD_OK ? "snapshot" : "a snapshot was given up: the logs stay");
-    pd_log_number(&line, "number", snapshots->_taking.number);
-    if (status == PARAMD_OK) {
-        pd_log_number(&line, "bytes", bytes);
+    bool good = result->status == PARAMD_OK;
+    pd_log_begin(&line, good ? PD_LOG_INFO : PD_LOG_WARN,
+                 good ? "snapshot" : "a snapshot was given up: the logs stay");
+    pd_log_number(&line, "number", result->number);
+    if (good) {
+        pd_log_number(&line, "bytes", result->bytes);
     } else {
-        pd_log_text(&line, "reason", "%s", paramd_status_text(status));
+        pd_log_text(&line, "reason", "%s", paramd_status_text(result->status));
     }
-    pd_log_text(&line, "seconds", "%.2f", (double)(now_us() - snapshots->_begun_us) / 1e6);
+    pd_log_text(&line, "seconds", "%.2f", (double)result->us / 1e6);
+    if (snapshots->_pause) {
+        pd_log_text(&line, "held_seconds", "%.2f", (double)result->held_us / 1e6);
+    }
     pd_log_end(&line);
+}
+
+static void end(struct pd_snapshots *snapshots, enum paramd_status status)
+{
+    uint64_t now = now_us();
+    struct pd_snapshot_result result = {
+        .status = status,
+        .number = snapshots->_taking.number,
+        .us = now - snapshots->_begun_us,
+        .held_us = snapshots->_held_us,
+    };
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        result.bytes += snapshots->_taking.files[i].bytes;
+    }
+    log_end(snapshots, &result);
+    if (status != PARAMD_OK) {
+        result.status = explain(status, &result.text);
+    }
     snapshots->_taking.number = 0;
-    snapshots->_ended(snapshots->_context, status, snapshots->_taking.clean);
+    pd_control_host_snapshot_done(snapshots->_options.control, &result, now);
+    snapshots->_options.ended(snapshots->_options.context, status, snapshots->_taking.clean);
 }
 
 /* ---- publishing ---- */
 
 static void publish(struct pd_snapshots *snapshots)
 {
-    struct pd_manifest *manifest = &snapshots->_store->recovery->manifest;
+    struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
     struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
     pd_manifest_add_snapshot(manifest, &snapshots->_taking);
-    for (uint32_t i = 0; i < snapshots->_shards; i++) {
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
         epoch->logs[i].durable_lsn = snapshots->_taking.files[i].start_lsn;
     }
     snapshots->_published =
-        pd_manifest_write(snapshots->_store->disk, manifest, &snapshots->_error);
+        pd_manifest_write(snapshots->_options.store->disk, manifest, &snapshots->_error);
     snapshots->_swept = PARAMD_OK;
     if (snapshots->_published == PARAMD_OK) {
         snapshots->_swept =
-            pd_data_dir_sweep(snapshots->_store->disk, manifest, &snapshots->_error);
+            pd_data_dir_sweep(snapshots->_options.store->disk, manifest, &snapshots->_error);
     }
 }
 
 /* Records that both kept snapshots have. */
 static void release_logs(struct pd_snapshots *snapshots)
 {
-    const struct pd_manifest *manifest = &snapshots->_store->recovery->manifest;
+    const struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
     const struct pd_manifest_snapshot *oldest = &manifest->snapshots[0];
     if (manifest->snapshot_count < PD_SNAPSHOTS_KEPT || oldest->epoch != snapshots->_taking.epoch) {
         return;
     }
-    for (uint32_t i = 0; i < snapshots->_shards; i++) {
-        pd_shard_thread_release_log(snapshots->_threads[i], oldest->files[i].start_lsn);
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        pd_shard_thread_release_log(snapshots->_options.threads[i], oldest->files[i].start_lsn);
     }
 }
 
@@ -123,8 +166,9 @@ static void on_scrub_due(uv_timer_t *due)
         return;
     }
     if (snapshots->_scrub == NULL &&
-        pd_verify_create(snapshots->_store->disk, &snapshots->_store->recovery->manifest, false,
-                         &snapshots->_scrub, &error) != PARAMD_OK) {
+        pd_verify_create(snapshots->_options.store->disk,
+                         &snapshots->_options.store->recovery->manifest, false, &snapshots->_scrub,
+                         &error) != PARAMD_OK) {
         snapshots->_scrubbed = true; /* until the next snapshot */
         return;
     }
@@ -176,17 +220,10 @@ static void on_due(uv_timer_t *due)
     pd_snapshots_begin(due->data, false);
 }
 
-enum paramd_status
-pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop, struct pd_store *store,
-                  struct pd_shard_thread *const *threads, uint32_t shards, uint64_t every_ms,
-                  void (*ended)(void *context, enum paramd_status status, bool clean),
-                  void *context)
+enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop,
+                                     const struct pd_snapshots_options *options)
 {
-    *snapshots = (struct pd_snapshots){._store = store,
-                                       ._threads = threads,
-                                       ._shards = shards,
-                                       ._ended = ended,
-                                       ._context = context};
+    *snapshots = (struct pd_snapshots){._options = *options};
     enum paramd_status status =
         pd_background_start(&snapshots->_background, loop, "paramd-manifest", run, done, snapshots);
     if (status != PARAMD_OK) {
@@ -198,57 +235,119 @@ pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop, struct pd_sto
     snapshots->_due.data = snapshots;
     snapshots->_scrub_due.data = snapshots;
     (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
-    if (every_ms > 0) {
-        (void)uv_timer_start(&snapshots->_due, on_due, every_ms, every_ms);
+    if (options->every_ms > 0) {
+        (void)uv_timer_start(&snapshots->_due, on_due, options->every_ms, options->every_ms);
     }
     return PARAMD_OK;
 }
 
-bool pd_snapshots_active(const struct pd_snapshots *snapshots)
+static bool active(const struct pd_snapshots *snapshots)
 {
     return snapshots->_taking.number != 0;
 }
 
-void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean)
+static void begin_parts(struct pd_snapshots *snapshots)
 {
-    const struct pd_manifest *manifest = &snapshots->_store->recovery->manifest;
-    if (pd_snapshots_active(snapshots)) {
-        return;
-    }
-    snapshots->_taking = (struct pd_manifest_snapshot){
-        .number = manifest->last_snapshot + 1,
-        .epoch = manifest->epochs[manifest->epoch_count - 1].number,
-        .shards = snapshots->_shards,
-        .clean = clean,
-    };
-    snapshots->_parts = 0;
-    snapshots->_status = PARAMD_OK;
-    snapshots->_begun_us = now_us();
+    const struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
     const struct pd_snapshot_head head = {
         .directory_id = manifest->directory_id,
         .number = snapshots->_taking.number,
         .epoch = snapshots->_taking.epoch,
     };
-    for (uint32_t i = 0; i < snapshots->_shards; i++) {
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
         struct pd_snapshot_head part = head;
         part.shard = i;
-        pd_shard_thread_save(snapshots->_threads[i], &part);
+        pd_shard_thread_save(snapshots->_options.threads[i], &part);
+    }
+}
+
+static uint64_t applied_count(const struct pd_snapshots *snapshots)
+{
+    uint64_t count = 0;
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        count += pd_shard_thread_applied_count(snapshots->_options.threads[i]);
+    }
+    return count;
+}
+
+static void begin(struct pd_snapshots *snapshots, bool clean, bool pause)
+{
+    const struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
+    snapshots->_taking = (struct pd_manifest_snapshot){
+        .number = manifest->last_snapshot + 1,
+        .epoch = manifest->epochs[manifest->epoch_count - 1].number,
+        .shards = snapshots->_options.shards,
+        .clean = clean,
+    };
+    snapshots->_parts = 0;
+    snapshots->_status = PARAMD_OK;
+    snapshots->_pause = pause;
+    snapshots->_pausing = pause ? snapshots->_options.shards : 0;
+    snapshots->_held_us = 0;
+    snapshots->_begun_us = now_us();
+    snapshots->_begun_applied = applied_count(snapshots);
+    pd_control_host_snapshot_begun(snapshots->_options.control, pause);
+    if (!pause) {
+        begin_parts(snapshots);
+        return;
+    }
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        pd_shard_thread_pause(snapshots->_options.threads[i]);
+    }
+}
+
+void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean)
+{
+    if (!active(snapshots)) {
+        begin(snapshots, clean, false);
+    }
+}
+
+void pd_snapshots_look(struct pd_snapshots *snapshots)
+{
+    bool pause = false;
+    uint64_t every = snapshots->_options.every_updates;
+    if (active(snapshots)) {
+        return;
+    }
+    if (pd_control_host_wants_snapshot(snapshots->_options.control, &pause) ||
+        (every > 0 && applied_count(snapshots) - snapshots->_begun_applied >= every)) {
+        begin(snapshots, false, pause);
     }
 }
 
 static void give_up_parts(struct pd_snapshots *snapshots)
 {
-    for (uint32_t i = 0; i < snapshots->_shards; i++) {
-        pd_shard_thread_give_up_save(snapshots->_threads[i]);
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        pd_shard_thread_give_up_save(snapshots->_options.threads[i]);
     }
 }
 
-void pd_snapshots_give_up(struct pd_snapshots *snapshots)
+static void give_up(struct pd_snapshots *snapshots, enum paramd_status status)
 {
-    if (pd_snapshots_active(snapshots) && snapshots->_parts < snapshots->_shards &&
-        snapshots->_status == PARAMD_OK) {
-        snapshots->_status = PARAMD_CANCELLED;
+    if (snapshots->_status == PARAMD_OK) {
+        snapshots->_status = status;
         give_up_parts(snapshots);
+    }
+}
+
+void pd_snapshots_drain(struct pd_snapshots *snapshots)
+{
+    pd_control_host_end_snapshots(snapshots->_options.control);
+    if (active(snapshots) && snapshots->_pause && snapshots->_parts < snapshots->_options.shards) {
+        give_up(snapshots, PARAMD_CANCELLED);
+    }
+}
+
+void pd_snapshots_paused(struct pd_snapshots *snapshots)
+{
+    if (--snapshots->_pausing > 0) {
+        return;
+    }
+    if (snapshots->_status == PARAMD_OK) {
+        begin_parts(snapshots);
+    } else {
+        end(snapshots, snapshots->_status);
     }
 }
 
@@ -256,11 +355,13 @@ void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_re
 {
     snapshots->_parts++;
     snapshots->_taking.files[report->shard] = report->file;
-    if (report->status != PARAMD_OK && snapshots->_status == PARAMD_OK) {
-        snapshots->_status = report->status;
-        give_up_parts(snapshots);
+    if (snapshots->_pause && report->held_us > snapshots->_held_us) {
+        snapshots->_held_us = report->held_us;
     }
-    if (snapshots->_parts < snapshots->_shards) {
+    if (report->status != PARAMD_OK) {
+        give_up(snapshots, report->status);
+    }
+    if (snapshots->_parts < snapshots->_options.shards) {
         return;
     }
     if (snapshots->_status == PARAMD_OK) {

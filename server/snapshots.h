@@ -6,16 +6,28 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "server/control_host.h"
 #include "server/net/background.h"
 #include "server/shard_thread.h"
 #include "server/storage/verify.h"
 #include "server/store.h"
 
+struct pd_snapshots_options {
+    struct pd_store *store;
+    struct pd_control_host *control;        /* is told of each, and has those who asked for one */
+    struct pd_shard_thread *const *threads; /* of all shards */
+    uint32_t shards;
+    uint64_t every_ms;      /* 0: not by time */
+    uint64_t every_updates; /* entries of pushes, of all shards; 0: not by their number */
+    /* Called once for each that was begun, also if it failed; DISK: what MANIFEST is now is
+     * unknown. */
+    void (*ended)(void *context, enum paramd_status status, bool clean);
+    void *context;
+};
+
 /* The memory is the owner's and must not move. */
 struct pd_snapshots {
-    struct pd_store *_store;
-    struct pd_shard_thread *const *_threads;
-    uint32_t _shards;
+    struct pd_snapshots_options _options;
     struct pd_background _background; /* replaces MANIFEST and removes files, and scrubs */
     enum { PD_SNAPSHOTS_IDLE, PD_SNAPSHOTS_PUBLISHES, PD_SNAPSHOTS_SCRUBS } _task;
     uv_timer_t _due;
@@ -23,35 +35,36 @@ struct pd_snapshots {
     struct pd_verify *_scrub; /* of the kept ones; NULL: none under way */
     bool _scrubbed;           /* all that are kept, once */
     struct pd_verified _verified;
-    enum paramd_status _step; /* of the scrub */
-    bool _complete;           /* all parts are there: to be published */
-    void (*_ended)(void *context, enum paramd_status status, bool clean);
-    void *_context;
+    enum paramd_status _step;            /* of the scrub */
+    bool _complete;                      /* all parts are there: to be published */
     struct pd_manifest_snapshot _taking; /* number 0: none */
     uint32_t _parts;                     /* that are over */
     enum paramd_status _status;          /* of the first that failed */
+    bool _pause;                         /* it is one cut */
+    uint32_t _pausing;                   /* shards that do not hold requests for it yet */
+    uint64_t _held_us;                   /* the longest that one did */
     uint64_t _begun_us;
+    uint64_t _begun_applied; /* entries of pushes */
     bool _open;
     struct pd_storage_error _error;
     enum paramd_status _published;
     enum paramd_status _swept;
 };
 
-/* every_ms: 0: only when asked. ended is called once for each that was begun, also
- * if it failed; DISK: what MANIFEST is now is unknown. threads are those of
- * all shards. RESOURCE_EXHAUSTED: no thread or descriptor left. */
-enum paramd_status
-pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop, struct pd_store *store,
-                  struct pd_shard_thread *const *threads, uint32_t shards, uint64_t every_ms,
-                  void (*ended)(void *context, enum paramd_status status, bool clean),
-                  void *context) __attribute__((warn_unused_result));
+/* RESOURCE_EXHAUSTED: no thread or descriptor left. */
+enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop,
+                                     const struct pd_snapshots_options *options)
+    __attribute__((warn_unused_result));
 
 /* Begins one, unless one is under way. clean: nothing will be pushed any more. */
 void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean);
-bool pd_snapshots_active(const struct pd_snapshots *snapshots);
-/* What is under way is not wanted any more; ended is called all the same. */
-void pd_snapshots_give_up(struct pd_snapshots *snapshots);
-
+/* Begins one if somebody has asked for it, or so many entries were applied; to be called whenever
+ * that may be. */
+void pd_snapshots_look(struct pd_snapshots *snapshots);
+/* The daemon stops: those who asked are sent away, and one that holds requests is given up. */
+void pd_snapshots_drain(struct pd_snapshots *snapshots);
+/* A shard holds requests. */
+void pd_snapshots_paused(struct pd_snapshots *snapshots);
 /* A shard's part is over. */
 void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_report *report);
 

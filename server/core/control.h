@@ -122,7 +122,7 @@ void pd_control_snapshot_begun(struct pd_control *control, bool pause);
 /* That one is over: those it was for are answered. */
 void pd_control_snapshot_done(struct pd_control *control, const struct pd_snapshot_result *result,
                               uint64_t now_us, struct pd_control_effects *effects);
-/* None will begin any more: those who wait for another are sent away. */
+/* The daemon stops: who waits is sent away, also from the one that is under way. */
 void pd_control_snapshots_end(struct pd_control *control, struct pd_control_effects *effects);
 
 #endif

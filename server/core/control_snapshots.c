@@ -118,6 +118,7 @@ void pd_control_snapshots_end(struct pd_control *control, struct pd_control_effe
     static const struct pd_snapshot_result stopping = {.status = PARAMD_BUSY,
                                                        .text = stopping_text};
     control->snapshots.ended = true;
+    answer_all(&control->snapshots, &control->snapshots.sharing, &stopping, effects);
     answer_all(&control->snapshots, &control->snapshots.waiting[false], &stopping, effects);
     answer_all(&control->snapshots, &control->snapshots.waiting[true], &stopping, effects);
 }

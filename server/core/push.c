@@ -175,6 +175,7 @@ static void take_entry(struct pd_shard *shard, struct pd_session *session, const
     if (status == PARAMD_OK) {
         status = apply(entry, ids, push, i, payload);
         answer->applied = answer->applied || status == PARAMD_OK;
+        shard->applied_count += status == PARAMD_OK;
     } else {
         count->pushes_duplicate++;
         status = status == PARAMD_ALREADY ? PARAMD_OK : status;

@@ -188,6 +188,9 @@ enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_
  * hyper-parameters. 0: there is no such model. Reads all its memory. */
 uint64_t pd_shard_hash(struct pd_shard *shard, uint64_t number);
 
+/* Entries of pushes that were applied since the shard was made, to any model. */
+uint64_t pd_shard_applied_count(const struct pd_shard *shard);
+
 /* Whether the connection has this session in this model; other_nonce: and under another nonce. The
  * host closes such a connection when a newer one replaces it. */
 bool pd_peer_holds(const struct pd_peer *peer, uint64_t model, const struct pd_session_key *key,

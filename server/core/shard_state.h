@@ -57,6 +57,7 @@ struct pd_shard {
     uint64_t copied;         /* blocks that had to be copied for a reader */
     struct pd_shard_snapshot *snapshot; /* that is being written; NULL: none */
     struct pd_shard_loaded *loaded;     /* until the log behind it is replayed; NULL: nothing */
+    uint64_t applied_count;             /* entries of pushes, of all models */
     struct pd_entry entries[PD_ENTRIES_MAX]; /* of the frame in hand */
 
     /* Of the event in hand. What cannot be refused is recorded without taking memory. */

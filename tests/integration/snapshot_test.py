@@ -1,0 +1,118 @@
+"""Snapshots on command, of a daemon that is pushed to all the time: what paramctl says, and what is
+there after the daemon was killed. With a pause all blocks of all models are of one moment."""
+
+import json
+import os
+import subprocess
+import tempfile
+import unittest
+
+from support import daemon, workers
+
+PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
+MODELS = ("even", "odd")  # of worker-lockstep
+
+
+class Snapshot(unittest.TestCase):
+    def setUp(self):
+        temporary = tempfile.TemporaryDirectory(prefix="paramd-test-")
+        self.addCleanup(temporary.cleanup)
+        self.folder = temporary.name
+
+    def start(self, *arguments, shards=3):
+        return daemon.Daemon("--data-dir", os.path.join(self.folder, "data"), "--shards",
+                             str(shards), "--snapshot-every", "0", *arguments, folder=self.folder)
+
+    def ctl(self, server, *words):
+        run = subprocess.run([PARAMCTL, "--address", f"127.0.0.1:{server.port}", *words],
+                             capture_output=True, text=True, timeout=daemon.SECONDS_MAX,
+                             check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, ""), words)
+        return run.stdout
+
+    def versions(self, server):
+        """The least and the greatest of each model's blocks."""
+        found = []
+        for model in MODELS:
+            tensors = json.loads(self.ctl(server, "tensors", model, "--json"))["tensors"]
+            found.append((min(tensor["version_min"] for tensor in tensors),
+                          max(tensor["version_max"] for tensor in tensors)))
+        return found
+
+    def kept(self, *words, shards=3):
+        """The versions that a daemon has which was killed after a snapshot under load, and what
+        paramctl said of that."""
+        server = self.start(shards=shards)
+        with workers.Worker("lockstep", f"127.0.0.1:{server.port}") as worker:
+            worker.wait_lines("step")
+            said = self.ctl(server, "snapshot", *words)
+            worker.wait_lines("step", worker.count("step") + 1)
+            server.kill()
+        with self.start(shards=shards) as server:
+            return self.versions(server), said
+
+    def test_under_load_it_is_taken_and_is_there_after_a_kill(self):
+        versions, said = self.kept()
+        self.assertRegex(said, r"\Asnapshot 1: \d+\.\d [KM]iB in \d+\.\d\d s, \d+ MB/s\n\Z")
+        for least, _ in versions:
+            self.assertGreater(least, 20)
+
+    def test_with_a_pause_it_is_one_cut_across_shards_and_models(self):
+        versions, said = self.kept("--pause", "--json")
+        document = json.loads(said)
+        self.assertEqual(set(document), {"number", "bytes", "seconds", "pause", "held_seconds"})
+        self.assertEqual((document["number"], document["pause"]), (1, True))
+        self.assertGreater(document["bytes"], 2 * 1500 * 4 * 4)
+        self.assertGreater(document["held_seconds"], 0)
+        self.assertLessEqual(document["held_seconds"], document["seconds"])
+        least = min(versions[0] + versions[1])
+        self.assertGreater(least, 20)
+        self.assertLessEqual(max(versions[0] + versions[1]), least + 1)
+
+    def test_what_came_in_one_frame_is_in_a_cut_as_a_whole(self):
+        ((even, even_max), (odd, odd_max)), said = self.kept("--pause", shards=1)
+        self.assertRegex(said, r"; pushes were held for \d+\.\d\d s\n\Z")
+        self.assertEqual((even_max, odd_max), (even, odd))
+        self.assertIn(even - odd, (0, 1))
+
+    def test_they_may_be_asked_for_at_once_and_by_many(self):
+        with self.start() as server:
+            with workers.Worker("lockstep", f"127.0.0.1:{server.port}") as worker:
+                worker.wait_lines("step")
+                address = ("--address", f"127.0.0.1:{server.port}")
+                runs = [subprocess.Popen([PARAMCTL, *address, "snapshot", *pause],
+                                         stdout=subprocess.PIPE, text=True)
+                        for pause in ((), ("--pause",)) * 5]
+                for run in runs:
+                    self.assertRegex(run.communicate(timeout=daemon.SECONDS_MAX)[0], "^snapshot ")
+                    self.assertEqual(run.returncode, 0)
+                counters = json.loads(self.ctl(server, "status", "--json"))["counters"]
+                self.assertGreaterEqual(counters["snapshots_taken"], 2)
+                self.assertEqual(counters["snapshots_failed"], 0)
+                self.assertEqual(counters["snapshot_number"], counters["snapshots_taken"])
+                worker.tell()
+                worker.finish()
+
+    def test_so_many_updates_begin_one(self):
+        with self.start("--snapshot-updates", "500") as server:
+            with workers.Worker("lockstep", f"127.0.0.1:{server.port}") as worker:
+                server.wait_log("msg=snapshot number=3 ")
+                worker.tell()
+                worker.finish()
+
+    def test_a_stop_in_a_pause_ends_it_and_is_clean(self):
+        with self.start() as server:
+            with workers.Worker("lockstep", f"127.0.0.1:{server.port}") as worker:
+                worker.wait_lines("step")
+                address = ("--address", f"127.0.0.1:{server.port}")
+                with subprocess.Popen([PARAMCTL, "--timeout", "0.2", *address, "snapshot",
+                                       "--pause"], stdout=subprocess.PIPE,
+                                      stderr=subprocess.PIPE) as run:
+                    self.assertEqual(server.stop(), 0)
+                    run.communicate(timeout=daemon.SECONDS_MAX)
+                self.assertNotIn("in time", server.log())
+                self.assertRegex(server.log(), "msg=snapshot number=[12] ")
+
+
+if __name__ == "__main__":
+    unittest.main()
