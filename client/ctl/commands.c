@@ -48,10 +48,14 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "\n"
      "    --file-size SIZE  most of a file, in bytes or as 500M or 5G (5G); more gets\n"
      "                      several files and an index, as transformers has them\n"
+     "    --data-dir DATA   from a data directory that no daemon uses: starts the\n"
+     "                      paramd beside paramctl, else that of PATH, on it and\n"
+     "                      stops it; to DATA a start and a stop like any other\n"
      "    --force           replaces a checkpoint, once the new one is whole\n"
      "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
      "    paramctl export mnist /data/mnist\n"
-     "    paramctl export mnist /data/mnist --force --json | jq .bytes\n",
+     "    paramctl export mnist /data/mnist --force --json | jq .bytes\n"
+     "    paramctl export mnist /data/mnist --data-dir /var/lib/paramd\n",
      pd_ctl_export},
     {"import", "DIR [MODEL]", 1, 2, "makes a model from safetensors files",
      "Makes a model from a directory of export, under its old name or as MODEL: with\n"

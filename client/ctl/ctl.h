@@ -22,6 +22,7 @@ struct pd_ctl {
     unsigned count;                                /* ping; 0: not given */
     bool force;                                    /* export */
     uint64_t file_bytes;                           /* export: most of one file; 0: not given */
+    const char *data_dir;                          /* export; NULL: a running daemon is asked */
     const char *optimizer;                         /* import; NULL: not given */
     struct paramd_hyper hypers[PD_CTL_HYPERS_MAX]; /* import */
     size_t hyper_count;

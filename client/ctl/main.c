@@ -5,6 +5,26 @@
 #include <string.h>
 
 #include "client/ctl/ctl.h"
+#include "client/ctl/own_daemon.h"
+
+static enum pd_ctl_exit run_command(struct pd_ctl *ctl)
+{
+    /* One small call after the other needs no thread and no shared memory. */
+    struct paramd_options options = {.address = ctl->address,
+                                     .name = "paramctl",
+                                     .shared_memory = PARAMD_SHARED_OFF,
+                                     .no_thread = true};
+    int status = paramd_open(&options, &ctl->client);
+    if (status == PARAMD_INVALID) {
+        return pd_ctl_bad_usage("%s", paramd_error());
+    }
+    if (status != PARAMD_OK) {
+        return pd_ctl_failed(ctl, status);
+    }
+    enum pd_ctl_exit outcome = ctl->command->run(ctl);
+    paramd_close(ctl->client);
+    return outcome;
+}
 
 static enum pd_ctl_exit run(struct pd_ctl *ctl)
 {
@@ -20,20 +40,14 @@ static enum pd_ctl_exit run(struct pd_ctl *ctl)
         }
         return PD_CTL_OK;
     }
-    /* One small call after the other needs no thread and no shared memory. */
-    struct paramd_options options = {.address = ctl->address,
-                                     .name = "paramctl",
-                                     .shared_memory = PARAMD_SHARED_OFF,
-                                     .no_thread = true};
-    int status = paramd_open(&options, &ctl->client);
-    if (status == PARAMD_INVALID) {
-        return pd_ctl_bad_usage("%s", paramd_error());
+    if (ctl->data_dir == NULL) {
+        return run_command(ctl);
     }
-    if (status != PARAMD_OK) {
-        return pd_ctl_failed(ctl, status);
+    enum pd_ctl_exit outcome = pd_ctl_own_daemon_start(ctl->data_dir, &ctl->address);
+    if (outcome == PD_CTL_OK) {
+        outcome = run_command(ctl);
+        pd_ctl_own_daemon_stop();
     }
-    enum pd_ctl_exit outcome = ctl->command->run(ctl);
-    paramd_close(ctl->client);
     return outcome;
 }
 

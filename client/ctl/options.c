@@ -21,6 +21,7 @@ enum option_code {
     COUNT,
     FORCE,
     FILE_SIZE,
+    DATA_DIR,
     OPTIMIZER,
     SET,
     PROGRESS,
@@ -38,6 +39,7 @@ static const struct option options[] = {
     {"count", required_argument, NULL, COUNT},
     {"force", no_argument, NULL, FORCE},
     {"file-size", required_argument, NULL, FILE_SIZE},
+    {"data-dir", required_argument, NULL, DATA_DIR},
     {"optimizer", required_argument, NULL, OPTIMIZER},
     {"set", required_argument, NULL, SET},
     {"progress", no_argument, NULL, PROGRESS},
@@ -145,6 +147,9 @@ static enum pd_ctl_exit take_option(struct pd_ctl *ctl, int code)
                    : pd_ctl_bad_usage("--file-size \"%s\" is not allowed: give bytes, or a number "
                                       "with k, M or G behind it, as 5G",
                                       optarg);
+    case DATA_DIR:
+        ctl->data_dir = optarg;
+        return PD_CTL_OK;
     case OPTIMIZER:
         ctl->optimizer = optarg;
         return PD_CTL_OK;
@@ -214,6 +219,7 @@ static enum pd_ctl_exit check_command(const struct pd_ctl *ctl)
         {ctl->count > 0, "--count", "ping"},
         {ctl->force, "--force", "export"},
         {ctl->file_bytes > 0, "--file-size", "export"},
+        {ctl->data_dir != NULL, "--data-dir", "export"},
         {ctl->optimizer != NULL, "--optimizer", "import"},
         {ctl->hyper_count > 0, "--set", "import"},
         {ctl->ack_level_given, "--ack-level", "import"},

@@ -16,13 +16,14 @@ LINE_COLUMNS_MAX = 80
 class Daemon:
     """A daemon on a free port, and the workers that were started on it."""
 
-    def __init__(self, shards=2):
+    def __init__(self, shards=2, data_dir=None):
         self.folder = tempfile.TemporaryDirectory()
         address_file = os.path.join(self.folder.name, "address")
         self.unix = "unix:" + os.path.join(self.folder.name, "socket")
         self.process = subprocess.Popen(
             [PARAMD, "--listen", "127.0.0.1:0", "--unix", self.unix[5:], "--shards",
-             str(shards), "--address-file", address_file], stderr=subprocess.PIPE, text=True)
+             str(shards), "--address-file", address_file,
+             *(("--data-dir", data_dir) if data_dir else ())], stderr=subprocess.PIPE, text=True)
         self.workers = []
         # The address file is there before the daemon says so.
         if not any("msg=ready" in line for line in self.process.stderr):
