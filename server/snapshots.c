@@ -298,7 +298,9 @@ static void begin(struct pd_snapshots *snapshots, bool clean, bool pause)
 
 void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean)
 {
-    if (!active(snapshots)) {
+    snapshots->_last = snapshots->_last || clean;
+    /* Behind the last one the node writes MANIFEST itself. */
+    if (!active(snapshots) && snapshots->_last == clean) {
         begin(snapshots, clean, false);
     }
 }

@@ -37,6 +37,7 @@ struct pd_snapshots {
     struct pd_verified _verified;
     enum paramd_status _step;            /* of the scrub */
     bool _complete;                      /* all parts are there: to be published */
+    bool _last;                          /* a clean one was asked for: no other follows */
     struct pd_manifest_snapshot _taking; /* number 0: none */
     uint32_t _parts;                     /* that are over */
     enum paramd_status _status;          /* of the first that failed */
@@ -56,7 +57,8 @@ enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *
                                      const struct pd_snapshots_options *options)
     __attribute__((warn_unused_result));
 
-/* Begins one, unless one is under way. clean: nothing will be pushed any more. */
+/* Begins one, unless one is under way. clean: nothing will be pushed any more, and after this
+ * nothing is begun but for the same reason. */
 void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean);
 /* Begins one if somebody has asked for it, or so many entries were applied; to be called whenever
  * that may be. */
