@@ -57,7 +57,8 @@ class PowerCut(ledger.Case):
             for _ in range(CUTS):
                 self.progress(crew)
                 cut_power(volume, node)
-                node.start(self.random.randrange(1, 4))
+                node.start(self.random.randrange(1, 4), "--snapshot-every",
+                           self.random.choice(("0.01", "60")))
 
         with Volume(kind) as volume, Node(os.path.join(volume.path, "data")) as node:
             node.start()
