@@ -24,6 +24,20 @@ struct move {
 
 /* ---- as many shards as before ---- */
 
+/* Where the server's own initialisers go on, however the shard came here: records of the next epoch
+ * begin there. */
+static uint32_t find_start(const struct pd_model *model)
+{
+    uint32_t place = 0;
+    while (place < model->block_count &&
+           (model->blocks[place].version > 0 ||
+            model->definition->tensors[model->blocks[place].tensor].init ==
+                PARAMD__INITIALISER__CLIENT)) {
+        place++;
+    }
+    return place;
+}
+
 static enum paramd_status hand_over(struct pd_shard *from, struct pd_shard *to)
 {
     uint64_t used = from->options.push_ids_max - from->push_ids_room;
@@ -38,6 +52,7 @@ static enum paramd_status hand_over(struct pd_shard *from, struct pd_shard *to)
     from->models = NULL;
     for (struct pd_model *model = to->models; model != NULL; model = model->by_number.next) {
         model->logged = pd_shard_logs(to, model);
+        model->next_start = find_start(model);
         struct pd_session *session = model->sessions;
         for (; session != NULL; session = session->by_bits.next) {
             session->room = &to->push_ids_room;
@@ -189,19 +204,6 @@ static enum paramd_status copy_sessions(struct move *move)
         }
     }
     return PARAMD_OK;
-}
-
-/* Where the server's own initialisers go on. */
-static uint32_t find_start(const struct pd_model *model)
-{
-    uint32_t place = 0;
-    while (place < model->block_count &&
-           (model->blocks[place].version > 0 ||
-            model->definition->tensors[model->blocks[place].tensor].init ==
-                PARAMD__INITIALISER__CLIENT)) {
-        place++;
-    }
-    return place;
 }
 
 /* One that a shard had as ready has all its values: control waited for them. */

@@ -55,12 +55,8 @@ static enum paramd_status load_model(struct pd_replay *load, const Paramd__Snaps
         return status;
     }
     struct pd_model *model = pd_shard_model(load->shard, header->model);
-    if (header->next_start > model->block_count) {
-        return pd_replay_refuse(load, "first values of blocks that the model does not have");
-    }
     model->in_snapshot = true;
     model->ready = header->ready;
-    model->next_start = header->next_start;
     return PARAMD_OK;
 }
 

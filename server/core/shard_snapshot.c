@@ -74,7 +74,6 @@ static void emit_model(struct pd_shard_snapshot *snapshot, const struct pd_model
     header.initialiser = (ProtobufCBinaryData){PD_SESSION_BYTES, initialiser.bits};
     header.nonce = initialiser.nonce;
     header.ready = model->ready;
-    header.next_start = model->next_start;
     for (size_t i = 0; i < model->group_count; i++) {
         pd_group_hypers_fill(&snapshot->hypers[i], model->definition->groups[i].name,
                              model->groups[i].optimizer, &model->groups[i].hyper);
