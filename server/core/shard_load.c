@@ -220,8 +220,7 @@ static enum paramd_status load_kind(struct pd_replay *load, unsigned kind,
                                     const struct pd_definition *definition)
 {
     bool of_slot = kind == PD_PIECE_BLOCKS || kind == PD_PIECE_IDS;
-    if (of_slot != load->shard->loaded->begun || (load->model == NULL && kind != PD_PIECE_MODEL) ||
-        (load->payload_count != 0 && kind != PD_PIECE_BLOCKS)) {
+    if (of_slot != load->shard->loaded->begun || (load->model == NULL && kind != PD_PIECE_MODEL)) {
         return pd_replay_refuse(load,
                                 "a piece in the wrong place, or of a model that is not there");
     }
@@ -254,8 +253,8 @@ enum paramd_status pd_shard_snapshot_load(struct pd_shard *shard, const struct p
     pd_arena_reset(arena);
     const ProtobufCMessage *header =
         pd_decode(descriptor, arena, piece->header, piece->header_count);
-    if (header == NULL) {
-        *ret_text = "the header of a piece is not a message of its kind";
+    if (header == NULL || (piece->payload_count > 0 && piece->kind != PD_PIECE_BLOCKS)) {
+        *ret_text = "the header of a piece is not a message of its kind, or it has a payload";
         return PARAMD_INVALID;
     }
     if (shard->loaded == NULL) {

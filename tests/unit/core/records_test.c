@@ -86,36 +86,6 @@ END_TEST
 
 /* ---- what was tampered with ---- */
 
-/* A copy of the record with something changed, in memory of exactly its size. */
-static struct pd_logged hurt(const struct pd_logged *logged, uint64_t *random, uint8_t **ret_header,
-                             uint8_t **ret_payload)
-{
-    struct pd_logged copy = *logged;
-    uint64_t how = traffic_random(random) % 8;
-    uint64_t at = traffic_random(random);
-    if (how == 0 && copy.payload_count > 0) {
-        copy.payload_count = at % copy.payload_count;
-    } else if (how == 1) {
-        copy.header_count = at % (copy.header_count + 1);
-    } else if (how == 2) {
-        copy.kind = (unsigned)(at % 16);
-    }
-    uint8_t *header = malloc(copy.header_count + 1);
-    uint8_t *payload = aligned_alloc(64, (copy.payload_count + 64) / 64 * 64);
-    ck_assert(header != NULL && payload != NULL);
-    memcpy(header, copy.header, copy.header_count);
-    memcpy(payload, copy.payload, copy.payload_count);
-    for (uint64_t i = 0; how > 2 && copy.header_count > 0 && i <= how % 3; i++) {
-        uint64_t place = traffic_random(random) % copy.header_count;
-        uint64_t change = traffic_random(random);
-        unsigned flipped = header[place] ^ 1U << change % 8;
-        header[place] = (uint8_t)(how < 6 ? flipped : change);
-    }
-    copy.header = *ret_header = header;
-    copy.payload = *ret_payload = payload;
-    return copy;
-}
-
 START_TEST(a_record_with_anything_changed_never_breaks_memory)
 {
     uint64_t random = SEED_FIRST;
@@ -129,7 +99,8 @@ START_TEST(a_record_with_anything_changed_never_breaks_memory)
             uint8_t *header;
             uint8_t *payload;
             const char *text = NULL;
-            struct pd_logged copy = hurt(&traffic.records[i].logged, &random, &header, &payload);
+            struct pd_logged copy =
+                traffic_hurt(&traffic.records[i].logged, &random, &header, &payload);
             if (replay(shard, &copy, &arena, &text) != PARAMD_OK) {
                 ck_assert_ptr_nonnull(text);
                 refused++;

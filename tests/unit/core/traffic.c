@@ -653,3 +653,32 @@ void traffic_finish(struct traffic *traffic)
     }
     pd_arena_deinit(&traffic->arena);
 }
+
+struct pd_logged traffic_hurt(const struct pd_logged *logged, uint64_t *random,
+                              uint8_t **ret_header, uint8_t **ret_payload)
+{
+    struct pd_logged copy = *logged;
+    uint64_t how = traffic_random(random) % 8;
+    uint64_t at = traffic_random(random);
+    if (how == 0 && copy.payload_count > 0) {
+        copy.payload_count = at % copy.payload_count;
+    } else if (how == 1) {
+        copy.header_count = at % (copy.header_count + 1);
+    } else if (how == 2) {
+        copy.kind = (unsigned)(at % 16);
+    }
+    uint8_t *header = malloc(copy.header_count + 1);
+    uint8_t *payload = aligned_alloc(64, (copy.payload_count + 64) / 64 * 64);
+    ck_assert(header != NULL && payload != NULL);
+    memcpy(header, copy.header, copy.header_count);
+    memcpy(payload, copy.payload, copy.payload_count);
+    for (uint64_t i = 0; how > 2 && copy.header_count > 0 && i <= how % 3; i++) {
+        uint64_t place = traffic_random(random) % copy.header_count;
+        uint64_t change = traffic_random(random);
+        unsigned flipped = header[place] ^ 1U << change % 8;
+        header[place] = (uint8_t)(how < 6 ? flipped : change);
+    }
+    copy.header = *ret_header = header;
+    copy.payload = *ret_payload = payload;
+    return copy;
+}

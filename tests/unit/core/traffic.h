@@ -106,6 +106,10 @@ size_t traffic_write_header(struct written_record *written, const ProtobufCMessa
 /* The next number of a stream. */
 uint64_t traffic_random(uint64_t *state);
 
+/* A copy of a record or piece with something changed, in memory of exactly its size. */
+struct pd_logged traffic_hurt(const struct pd_logged *logged, uint64_t *random,
+                              uint8_t **ret_header, uint8_t **ret_payload);
+
 struct pd_definitions traffic_definitions(struct traffic *traffic);
 struct pd_shard *traffic_shard(const struct traffic *traffic);
 /* Over all models that were made. */
