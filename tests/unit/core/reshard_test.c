@@ -23,6 +23,7 @@ static struct twins twins;
 START_TEST(any_number_of_shards_holds_the_same_as_one)
 {
     twins_create(&twins, (uint64_t)_i, 1 + (uint32_t)_i % TWIN_SHARDS_MAX);
+    twins.snapshots = _i % 2 == 0;
     for (unsigned i = 0; i < EVENTS; i++) {
         twins_act(&twins);
         if (i % (EVENTS / RESTARTS) == 0) {
@@ -35,6 +36,7 @@ START_TEST(any_number_of_shards_holds_the_same_as_one)
     ck_assert_uint_gt(twins.applied, EVENTS / 4);
     ck_assert_uint_gt(twins.refused, 0);
     ck_assert_uint_gt(twins.duplicates, 0);
+    ck_assert(!twins.snapshots || twins.snapshots_used > 0);
     twins_destroy(&twins);
 }
 END_TEST

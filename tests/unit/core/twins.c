@@ -84,30 +84,6 @@ struct pd_definitions twins_definitions(struct twins *twins)
 
 /* ---- one event ---- */
 
-static void write_down(struct twin_epoch *epoch, uint32_t shard, const struct pd_record *record)
-{
-    uint32_t count = epoch->logs[shard].count++;
-    if ((count & (count - 1)) == 0) {
-        epoch->logs[shard].records =
-            realloc(epoch->logs[shard].records, 2 * (count + 1) * sizeof(struct twin_record));
-        ck_assert_ptr_nonnull(epoch->logs[shard].records);
-    }
-    struct twin_record *written = &epoch->logs[shard].records[count];
-    size_t header_count = protobuf_c_message_get_packed_size(record->header);
-    written->header = malloc(header_count + 1);
-    written->payload = aligned_alloc(64, (record->payload_count + 64) / 64 * 64);
-    ck_assert(written->header != NULL && written->payload != NULL);
-    (void)protobuf_c_message_pack(record->header, written->header);
-    if (record->payload_count > 0) {
-        memcpy(written->payload, record->payload, record->payload_count);
-    }
-    written->logged = (struct pd_logged){.kind = record->kind,
-                                         .header = written->header,
-                                         .header_count = header_count,
-                                         .payload = written->payload,
-                                         .payload_count = record->payload_count};
-}
-
 static void step(struct twins *twins, struct twin *twin, uint32_t shard, struct pd_event event)
 {
     pd_arena_reset(&twins->arena);
@@ -117,7 +93,10 @@ static void step(struct twins *twins, struct twin *twin, uint32_t shard, struct 
     event.log_room = UINT64_MAX;
     pd_shard_step(twin->shards[shard], &event, &twins->effects);
     for (unsigned i = 0; i < twins->effects.record_count; i++) {
-        write_down(&twin->epochs[twin->epoch_count - 1], shard, &twins->effects.records[i]);
+        const struct pd_record *record = &twins->effects.records[i];
+        struct pd_span payload = {(uint8_t *)(uintptr_t)record->payload, record->payload_count};
+        twin_write_down(&twin->epochs[twin->epoch_count - 1].logs[shard], record->kind,
+                        record->header, &payload, 1);
     }
     struct pd_link *link;
     while ((link = pd_list_pop(&twins->effects.to_control)) != NULL) {
@@ -538,6 +517,7 @@ static void get_ready(struct twins *twins, struct twin_model *model)
 
 void twins_act(struct twins *twins)
 {
+    twins_snapshots_go_on(twins);
     unsigned session = (unsigned)twins_draw(twins, TWIN_SESSIONS);
     struct twin_model *model;
     do {
@@ -642,49 +622,12 @@ static void stop(struct twins *twins, struct twin *twin)
     }
 }
 
-static void replay(struct twins *twins, const struct twin_epoch *epoch, struct pd_shard **shards)
-{
-    struct pd_definitions definitions = twins_definitions(twins);
-    struct pd_arena arena;
-    const char *text = "";
-    pd_arena_init(&arena, PD_REPLAY_ARENA_BYTES);
-    for (uint32_t i = 0; i < epoch->shards; i++) {
-        for (uint32_t j = 0; j < epoch->logs[i].count; j++) {
-            ck_assert_msg(pd_shard_replay(shards[i], &epoch->logs[i].records[j].logged,
-                                          &definitions, &arena, &text) == PARAMD_OK,
-                          "seed %lu, shard %u, record %u: %s", twins->seed, i, j, text);
-        }
-    }
-    pd_arena_deinit(&arena);
-}
-
 void twins_restart(struct twins *twins, uint32_t shards)
 {
     struct twin *twin = &twins->other;
     stop(twins, twin);
-    uint32_t epochs = twin->epoch_count;
     begin(twin, shards);
-    struct pd_shard *from[TWIN_SHARDS_MAX] = {NULL};
-    for (uint32_t i = 0; i < twin->epochs[0].shards; i++) {
-        from[i] = twins_shard(i, twin->epochs[0].shards);
-    }
-    for (uint32_t i = 0; i < epochs; i++) {
-        uint32_t count = twin->epochs[i].shards;
-        uint32_t next = twin->epochs[i + 1].shards;
-        struct pd_shard *to[TWIN_SHARDS_MAX] = {NULL};
-        replay(twins, &twin->epochs[i], from);
-        for (uint32_t j = 0; j < next; j++) {
-            to[j] = i + 1 < epochs ? twins_shard(j, next) : twin->shards[j];
-        }
-        ck_assert_int_eq(pd_shard_reshard(from, count, to, next), PARAMD_OK);
-        for (uint32_t j = 0; j < count; j++) {
-            ck_assert_ptr_null(from[j]->models);
-            ck_assert_uint_eq(from[j]->memory_bytes, 0);
-            ck_assert_uint_eq(from[j]->push_ids_room, from[j]->options.push_ids_max);
-            pd_shard_destroy(from[j]);
-        }
-        memcpy(from, to, sizeof from);
-    }
+    twins_recover(twins);
     for (unsigned i = 0; i < TWIN_SESSIONS; i++) {
         reconnect(twins, twin, i);
     }
@@ -711,12 +654,8 @@ void twins_destroy(struct twins *twins)
         stop(twins, both[i]);
         for (uint32_t j = 0; j < both[i]->epoch_count * TWIN_SHARDS_MAX; j++) {
             struct twin_epoch *epoch = &both[i]->epochs[j / TWIN_SHARDS_MAX];
-            struct twin_record *records = epoch->logs[j % TWIN_SHARDS_MAX].records;
-            for (uint32_t k = 0; k < epoch->logs[j % TWIN_SHARDS_MAX].count; k++) {
-                free(records[k].header);
-                free(records[k].payload);
-            }
-            free(records);
+            twin_forget(&epoch->logs[j % TWIN_SHARDS_MAX]);
+            twin_forget(&epoch->pieces[j % TWIN_SHARDS_MAX]);
         }
     }
     for (uint32_t i = 0; i < twins->model_count; i++) {

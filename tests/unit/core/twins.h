@@ -4,6 +4,7 @@
 #ifndef PARAMD_TESTS_UNIT_CORE_TWINS_H
 #define PARAMD_TESTS_UNIT_CORE_TWINS_H
 
+#include "server/core/shard_snapshot.h"
 #include "server/core/shard_state.h"
 
 enum { TWIN_SHARDS_MAX = 8, TWIN_SESSIONS = 3, TWIN_MODELS_MAX = 32, TWIN_EPOCHS_MAX = 16 };
@@ -14,13 +15,18 @@ struct twin_record {
     uint8_t *payload;
 };
 
-/* What the shards of one start have logged. */
+struct twin_records {
+    struct twin_record *records;
+    uint32_t count;
+};
+
+/* What the shards of one start have logged, and a snapshot of each. */
 struct twin_epoch {
     uint32_t shards;
-    struct {
-        struct twin_record *records;
-        uint32_t count;
-    } logs[TWIN_SHARDS_MAX];
+    struct twin_records logs[TWIN_SHARDS_MAX];
+    struct twin_records pieces[TWIN_SHARDS_MAX];
+    uint32_t snapshot_start[TWIN_SHARDS_MAX]; /* records before it */
+    bool snapshot_done[TWIN_SHARDS_MAX];
 };
 
 /* The shards of one daemon. */
@@ -58,6 +64,8 @@ struct twins {
     uint64_t applied;  /* entries of pushes */
     uint64_t refused;
     uint64_t duplicates;
+    bool snapshots; /* of the other's shards, one each, while it works */
+    uint64_t snapshots_used;
 };
 
 void twins_create(struct twins *twins, uint64_t seed, uint32_t shards);
@@ -71,8 +79,18 @@ void twins_settle(struct twins *twins);
 /* Fails unless both hold the same blocks, push ids and hyper-parameters. */
 void twins_compare(struct twins *twins);
 
-/* The other is gone and comes back from its logs, as so many shards. */
+/* The other is gone and comes back, as so many shards, from its newest snapshot and the logs behind
+ * it. */
 void twins_restart(struct twins *twins, uint32_t shards);
+/* Its shards, which are fresh, get what those of the epochs before held. */
+void twins_recover(struct twins *twins);
+/* Its shards go on with their snapshots, where they are wanted: each now and then by a few slots
+ * that hold something. */
+void twins_snapshots_go_on(struct twins *twins);
+/* One more record, or piece, of the list. */
+void twin_write_down(struct twin_records *list, unsigned kind, const ProtobufCMessage *header,
+                     const struct pd_span *payload, size_t spans);
+void twin_forget(struct twin_records *list);
 struct pd_definitions twins_definitions(struct twins *twins);
 /* A shard that has not seen anything. */
 struct pd_shard *twins_shard(uint32_t shard, uint32_t shards);
