@@ -169,7 +169,7 @@ void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_eve
     event->peer = conn != NULL ? &conn->peer : NULL;
     event->now_us = host->now_us;
     if (host->log.wal != NULL) {
-        pd_host_ask_log(host, event);
+        pd_host_ask_log(host, conn, event);
     }
     pd_shard_step(host->shard, event, effects);
     pd_host_record(host, effects);

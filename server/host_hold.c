@@ -53,7 +53,7 @@ static size_t message_bytes(const struct pd_message *message)
     }
 }
 
-void pd_host_ask_log(struct pd_host *host, struct pd_event *event)
+void pd_host_ask_log(struct pd_host *host, const struct pd_host_conn *conn, struct pd_event *event)
 {
     bool told = event->kind == PD_EVENT_MESSAGE;
     size_t bytes = told ? message_bytes(event->message) : request_bytes(event);
@@ -64,6 +64,8 @@ void pd_host_ask_log(struct pd_host *host, struct pd_event *event)
     }
     event->log_lsn = pd_wal_last_lsn(host->log.wal);
     event->durable_lsn = pd_wal_durable_lsn(host->log.wal);
+    event->answers_lsn =
+        conn != NULL && conn->hold_count > 0 ? conn->holds[conn->hold_count - 1].lsn : 0;
     event->log_room = status == PARAMD_OK ? bytes : 0;
     /* Who comes after a failure waits for the end: nothing may be said of it any more. */
     event->log_busy = status == PARAMD_BUSY || status == PARAMD_DISK;

@@ -120,8 +120,8 @@ bool pd_host_out_empty(const struct pd_host_conn *conn);
 
 /* ---- where there is a log ---- */
 
-/* Tells the event what the log has room for. */
-void pd_host_ask_log(struct pd_host *host, struct pd_event *event);
+/* Tells the event what the log has room for, and what waits for it. conn may be NULL. */
+void pd_host_ask_log(struct pd_host *host, const struct pd_host_conn *conn, struct pd_event *event);
 /* Appends the records; messages go out, when that is durable if they have to wait. */
 void pd_host_record(struct pd_host *host, struct pd_effects *effects);
 /* What is queued behind the first so many bytes waits until all records so far are durable. */

@@ -228,7 +228,7 @@ static void log_push(struct pd_shard *shard, const struct pd_event *event,
 }
 
 /* The values after a PUSH_PULL: a cursor over the entries with a final result. They wait for what
- * the answer waits for. */
+ * the answer waits for, be it only answers before it, and leave behind it. */
 static bool queue_values(struct pd_shard *shard, const struct pd_event *event,
                          struct pd_model *model, const struct answer *answer,
                          const struct pd_effects *effects)
@@ -239,7 +239,7 @@ static bool queue_values(struct pd_shard *shard, const struct pd_event *event,
         return false;
     }
     cursor->request_id = push->request_id;
-    cursor->after_lsn = effects->wait ? event->log_lsn + effects->record_count : 0;
+    cursor->after_lsn = effects->wait ? event->log_lsn + effects->record_count : event->answers_lsn;
     cursor->dtype = (enum pd_dtype)push->dtype;
     cursor->parts = 1U << PARAMD__PART__WEIGHTS;
     uint32_t next = 0;

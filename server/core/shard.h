@@ -93,6 +93,7 @@ struct pd_event {
     bool log_busy;        /* and more when what it has is written: such a request waits */
     uint64_t log_lsn;     /* of the last record so far */
     uint64_t durable_lsn; /* records up to it are on the disk */
+    uint64_t answers_lsn; /* the peer's answers so far leave when that is durable; 0: at once */
 
     struct pd_message *message;    /* MESSAGE: consumed */
     struct pd_blocks_frame *frame; /* SENT */

@@ -1,6 +1,7 @@
 /* The daemon as a process: real hosts and the real control core, messages carried between them,
  * bytes moved as net/ moves them. */
 #include <stdlib.h>
+#include <string.h>
 
 #include "server/host_state.h"
 #include "tests/sim/sim.h"
@@ -171,6 +172,20 @@ static void read_turn(struct sim *sim, struct sim_conn *conn)
     }
 }
 
+/* A sound client is sent away only if it or its network is slow, or another takes its place. */
+static void check_reason(struct sim *sim, const char *reason)
+{
+    static const char *const sound[] = {"a newer connection", "no HELLO", "a frame did not arrive",
+                                        "a CREATE did not arrive", "it reads slower"};
+    bool known = sim->counts.failed_allocations > 0;
+    for (size_t i = 0; i < sizeof sound / sizeof sound[0]; i++) {
+        known = known || strncmp(reason, sound[i], strlen(sound[i])) == 0;
+    }
+    if (!known) {
+        sim_violate(sim, "the daemon closes a client's connection: %s", reason);
+    }
+}
+
 /* What net/ does for a connection that the host has named. */
 static void turn(struct sim *sim, struct sim_conn *conn)
 {
@@ -178,6 +193,7 @@ static void turn(struct sim *sim, struct sim_conn *conn)
     const char *reason = NULL;
     write_turn(sim, conn);
     if (pd_host_finished(conn->at_host, &reason)) {
+        check_reason(sim, reason);
         close_host(sim, conn);
     } else if (conn->paused && pd_host_read_target(host_of(sim, conn), conn->at_host, spans) > 0) {
         conn->paused = false;

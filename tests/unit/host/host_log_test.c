@@ -231,6 +231,26 @@ START_TEST(values_of_a_push_pull_wait_and_those_of_a_pull_elsewhere_do_not)
 }
 END_TEST
 
+START_TEST(values_that_need_not_wait_leave_behind_an_answer_that_waits_for_another_model)
+{
+    struct pd_worker both = pd_worker_named(4);
+    rig->slow_disk = false;
+    pd_join(wire, &both, &plain_plan);
+    rig->slow_disk = true;
+    push();
+    take(PD_WAL_WRITE);
+    struct pd_push frame;
+    pd_push_begin(&frame, &both, PD_KIND_PUSH_PULL);
+    pd_push_add(&frame, &plain_plan, 0, 0, 1, 0, 1);
+    pd_push_send(&frame, wire);
+    pd_wire_expect_silence(wire);
+    done(PARAMD_OK);
+    expect_ack(wire, 1, PARAMD_OK); /* of the logged model */
+    expect_ack(wire, 1, PARAMD_OK);
+    (void)pd_wire_expect(wire, PD_KIND_BLOCKS);
+}
+END_TEST
+
 START_TEST(who_leaves_while_its_answer_is_held_disturbs_nobody)
 {
     push();
@@ -614,6 +634,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, duplicates_gaps_and_refusals_wait_too);
     tcase_add_test(cases, a_model_at_applied_neither_waits_nor_is_recorded);
     tcase_add_test(cases, values_of_a_push_pull_wait_and_those_of_a_pull_elsewhere_do_not);
+    tcase_add_test(cases,
+                   values_that_need_not_wait_leave_behind_an_answer_that_waits_for_another_model);
     tcase_add_test(cases, who_leaves_while_its_answer_is_held_disturbs_nobody);
     tcase_add_test(cases, what_a_shard_tells_control_waits_for_its_record);
     tcase_add_test(cases, a_busy_log_holds_pushes_and_goes_on_with_them);
