@@ -204,7 +204,8 @@ bool sim_job_start(struct sim *sim, struct sim_process *process, uint32_t model)
         put_nan(job->dtype, (void *)(uintptr_t)job->io[0].gradient, 0);
     }
     if (sim_random_chance(random, CANCEL_PERCENT)) {
-        job->cancel_us = sim->now_us + sim_random_between(random, 1, 20000);
+        uint64_t after_us = sim_random_between(random, 1, 20000);
+        job->cancel_us = sim->calm ? 0 : sim->now_us + after_us;
     }
     const struct paramd_call call = {.dtype = job->dtype,
                                      .scale = halves ? 2 : 0,

@@ -255,6 +255,7 @@ static void begin(struct sim *sim)
             sim->faults_left++;
         }
     }
+    sim->calm = sim->faults_left == 0;
 }
 
 static void end(struct sim *sim)

@@ -282,33 +282,15 @@ struct sim_options {
 };
 
 /* Summed up over the runs: means are printed. X(name) */
-#define SIM_COUNT_LIST(X)                                                                          \
-    X(events)                                                                                      \
-    X(clients)                                                                                     \
-    X(shards)                                                                                      \
-    X(pushes)                                                                                      \
-    X(pulls)                                                                                       \
-    X(cancels)                                                                                     \
-    X(joins)                                                                                       \
-    X(creates)                                                                                     \
-    X(attaches)                                                                                    \
-    X(pings)                                                                                       \
-    X(sets)                                                                                        \
-    X(reports)                                                                                     \
-    X(lists)                                                                                       \
-    X(stats)                                                                                       \
-    X(deletes)                                                                                     \
-    X(goodbyes)                                                                                    \
-    X(connections)                                                                                 \
-    X(resent)                                                                                      \
-    X(refused)                                                                                     \
-    X(unknown)                                                                                     \
-    X(ended_sessions)                                                                              \
-    X(lost)                                                                                        \
-    X(jobs)                                                                                        \
-    X(snapshots) X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops)      \
-        X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts)        \
-            X(faults) X(failed_allocations) X(virtual_ms)
+/* clang-format off */
+#define SIM_COUNT_LIST(X) \
+    X(events) X(clients) X(shards) X(pushes) X(pulls) X(cancels) X(joins) X(creates) X(attaches) \
+    X(pings) X(sets) X(reports) X(lists) X(stats) X(deletes) X(goodbyes) X(connections) \
+    X(resent) X(refused) X(unknown) X(ended_sessions) X(lost) X(jobs) X(snapshots) X(recoveries) \
+    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(failed_starts) \
+    X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults) \
+    X(failed_allocations) X(virtual_ms)
+/* clang-format on */
 
 struct sim_counts {
 #define SIM_COUNT_FIELD(name) uint64_t name;
@@ -340,6 +322,7 @@ struct sim {
     uint32_t fault_count;
     struct sim_fault faults[SIM_FAULTS_MAX];
     uint32_t faults_left; /* of those that happen */
+    bool calm;            /* none happens: then nobody cancels either */
     uint64_t copies_max;
     uint64_t in_flight_max;
     uint32_t short_of_memory; /* in whom an allocation will fail */
