@@ -261,8 +261,9 @@ static const struct option_row rows[] = {
      "written, and a daemon that stops has forgotten everything."},
     {"snapshot-every", "SECONDS", "60", "a number of seconds from 0.001 to 315360000, or 0",
      set_snapshot_every,
-     "How often a snapshot is taken while pushes go on, besides when the logs fill and at\n"
-     "the end; 0: never. A crash costs models at ack level `applied` what came since."},
+     "How often a snapshot is taken while pushes go on, besides after a crash, when the\n"
+     "logs fill and at the end; 0: never. A crash costs models at ack level `applied` what\n"
+     "came since."},
     {"snapshot-updates", "COUNT", "0", "a whole number, or 0", set_snapshot_updates,
      "A snapshot is also begun when so many blocks were updated by pushes since the last\n"
      "one began, on all shards together; 0: their number does not matter."},

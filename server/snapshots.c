@@ -236,7 +236,9 @@ enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *
     snapshots->_scrub_due.data = snapshots;
     (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
     if (options->every_ms > 0) {
-        (void)uv_timer_start(&snapshots->_due, on_due, options->every_ms, options->every_ms);
+        /* After a crash at once: what was replayed need not be again, however often it comes. */
+        uint64_t first_ms = options->store->recovery->clean ? options->every_ms : 0;
+        (void)uv_timer_start(&snapshots->_due, on_due, first_ms, options->every_ms);
     }
     return PARAMD_OK;
 }

@@ -17,7 +17,7 @@ struct pd_snapshots_options {
     struct pd_control_host *control;        /* is told of each, and has those who asked for one */
     struct pd_shard_thread *const *threads; /* of all shards */
     uint32_t shards;
-    uint64_t every_ms;      /* 0: not by time */
+    uint64_t every_ms;      /* and at once after a crash; 0: not by time */
     uint64_t every_updates; /* entries of pushes, of all shards; 0: not by their number */
     /* Called once for each that was begun, also if it failed; DISK: what MANIFEST is now is
      * unknown. */

@@ -105,6 +105,21 @@ class DataDir(unittest.TestCase):
             with self.start(2, "--snapshot-every", "0") as server:
                 self.assertEqual(self.hash(server, "logged"), want)
 
+    def test_what_was_replayed_once_is_in_a_snapshot(self):
+        server = self.start(2, "--snapshot-every", "3600")
+        self.make(server, "logged", "--ack-level", "logged")
+        self.push(server, "logged", count=40)
+        want = self.hash(server, "logged")
+        server.kill()
+        server = self.start(2, "--snapshot-every", "3600")
+        server.wait_log(r"msg=snapshot number=1 ")
+        server.kill()
+        with self.start(2, "--snapshot-every", "3600") as again:
+            read = [int(re.search(r"msg=recovered bytes=(\d+)", log).group(1))
+                    for log in (server.log(), again.log())]
+            self.assertLess(read[1], read[0] / 2)
+            self.assertEqual(self.hash(again, "logged"), want)
+
     def test_two_snapshots_are_kept_and_old_logs_go(self):
         with self.start(2, "--snapshot-every", "0.05") as server:
             self.make(server, "logged", "--ack-level", "logged")
