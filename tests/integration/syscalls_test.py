@@ -41,8 +41,9 @@ class Syscalls(ledger.Case):
     def start_with(self, node, fault):
         """The daemon whose call fails; the next one, if that was while it started."""
         try:
-            node.start(program=FAULTY, environment={"PARAMD_FAULT": fault, "PARAMD_FAULT_MARK":
-                                                    os.path.join(node.folder, "mark")})
+            node.start(2, "--snapshot-updates", "80", program=FAULTY,
+                       environment={"PARAMD_FAULT": fault,
+                                    "PARAMD_FAULT_MARK": os.path.join(node.folder, "mark")})
         except RuntimeError:
             self.stopped = True
             node.start()
@@ -70,7 +71,7 @@ class Syscalls(ledger.Case):
             there = os.path.exists(os.path.join(node.folder, "mark"))
             # A sync that failed is never passed over: it ends the daemon, or what was being written
             # (a snapshot, MANIFEST at the very end) is given up with a word.
-            self.assertTrue(self.stopped or not (there and fault.startswith("fdatasync")) or
+            self.assertTrue(self.stopped or not (there and "sync" in fault) or
                             "the disk reports an I/O error" in node.log(), fault)
             return there
 
@@ -88,6 +89,9 @@ class Syscalls(ledger.Case):
 
     def test_each_fdatasync(self):
         self.each_failure_of("fdatasync")
+
+    def test_each_fsync_of_the_directory(self):
+        self.each_failure_of("fsync")
 
     def test_each_rename(self):
         self.each_failure_of("rename")

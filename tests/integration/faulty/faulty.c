@@ -17,21 +17,26 @@
 #include <string.h>
 #include <unistd.h>
 
-enum call { PWRITE, FDATASYNC, RENAME, OPEN, FALLOCATE, CALLS };
+enum call { PWRITE, FDATASYNC, FSYNC, RENAME, OPEN, FALLOCATE, CALLS };
 
-static const char *const names[CALLS] = {"pwrite", "fdatasync", "rename", "open", "fallocate"};
+static const char *const names[CALLS] = {"pwrite", "fdatasync", "fsync",
+                                         "rename", "open",      "fallocate"};
 
 static atomic_uint counts[CALLS];
 
 /* NOLINTBEGIN(bugprone-reserved-identifier): --wrap makes these names */
 ssize_t __real_pwrite(int fd, const void *bytes, size_t count, off_t offset);
 int __real_fdatasync(int fd);
+int __real_fsync(int fd);
 int __real_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __real_open(const char *name, int flags, ...);
 int __real_openat(int dir, const char *name, int flags, ...);
 int __real_posix_fallocate(int fd, off_t offset, off_t count);
 ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset);
 int __wrap_fdatasync(int fd);
+int __wrap_fsync(int fd);
 int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to);
+int __wrap_open(const char *name, int flags);
 int __wrap_openat(int dir, const char *name, int flags, ...);
 int __wrap_posix_fallocate(int fd, off_t offset, off_t count);
 /* NOLINTEND(bugprone-reserved-identifier) */
@@ -60,7 +65,7 @@ static bool fails(enum call call)
         strtoul(fault + length, NULL, 10) != count) {
         return false;
     }
-    int fd = mark != NULL ? open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
+    int fd = mark != NULL ? __real_open(mark, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
     if (fd >= 0) {
         (void)close(fd);
     }
@@ -88,6 +93,16 @@ int __wrap_fdatasync(int fd)
     return __real_fdatasync(fd);
 }
 
+/* Of a directory: what is renamed or made there is durable. */
+int __wrap_fsync(int fd)
+{
+    if (fails(FSYNC)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_fsync(fd);
+}
+
 int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
 {
     if (fails(RENAME)) {
@@ -95,6 +110,16 @@ int __wrap_renameat(int from_dir, const char *from, int to_dir, const char *to)
         return -1;
     }
     return __real_renameat(from_dir, from, to_dir, to);
+}
+
+/* The disk opens its directory so; it is not made. */
+int __wrap_open(const char *name, int flags)
+{
+    if (fails(OPEN)) {
+        errno = EIO;
+        return -1;
+    }
+    return __real_open(name, flags);
 }
 
 int __wrap_openat(int dir, const char *name, int flags, ...)
