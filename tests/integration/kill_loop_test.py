@@ -5,8 +5,11 @@ lost and nothing is doubled; a single worker's model has the bits that it has wi
 
 PARAMD_KILLS: how many for the ledger of four workers (25)."""
 
+import concurrent.futures
+import contextlib
 import os
 import subprocess
+import threading
 import unittest
 
 from support import daemon, ledger, workers
@@ -17,6 +20,36 @@ FEWER = max(KILLS // 4, 4)
 PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
 
 
+@contextlib.contextmanager
+def cuts(address):
+    """Meanwhile somebody asks for one cut across the shards after the other."""
+    over = threading.Event()
+
+    def ask():
+        taken = 0
+        while not over.is_set():
+            run = subprocess.run([PARAMCTL, "--address", address, "snapshot", "--pause"],
+                                 capture_output=True, timeout=daemon.SECONDS_MAX, check=False)
+            taken += run.returncode == 0
+        return taken
+
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        asking = pool.submit(ask)
+        try:
+            yield
+        finally:
+            over.set()
+    if asking.result() == 0:
+        raise AssertionError("no cut was taken")
+
+
+def in_snapshot(data):
+    """Whether one was being written, published, or removed when the daemon died: two are kept."""
+    names = os.listdir(data)
+    numbers = {name.split(".")[0] for name in names if name.startswith("snapshot-")}
+    return len(numbers) > 2 or any(name.endswith(".new") for name in names)
+
+
 class KillLoop(ledger.Case):
     """Each test kills under other workers, at another level or with other shards."""
 
@@ -24,15 +57,22 @@ class KillLoop(ledger.Case):
     block = 4096
 
     def kill_under(self, node, crew, kills, shards):
+        with cuts(node.address) if len(shards) > 1 else contextlib.nullcontext():
+            self.kill_again_and_again(node, crew, kills, shards)
+
+    def kill_again_and_again(self, node, crew, kills, shards):
         """In each batch of pushes one kill; a fifth of them are followed by one in the recovery."""
+        in_snapshots = 0
         for i in range(kills):
             self.progress(crew)
             node.kill()
+            in_snapshots += in_snapshot(node.data)
             if self.random.random() < 0.2:
                 node.kill_at_start(self.random.random() * 0.1, shards[i % len(shards)])
-            # Half of them take one snapshot after the other.
+            # None, one behind the recovery, or one after the other.
             node.start(shards[i % len(shards)], "--snapshot-every",
-                       self.random.choice(("0.01", "60")))
+                       self.random.choice(("0", "60", "0.001", "0.001")))
+        print(f"  {in_snapshots} of {kills} kills came in a snapshot", flush=True)
 
     def ledger_survives(self, mode, kills, shards=(2,)):
         self.pushes = ledger.BATCH * (kills + 1)

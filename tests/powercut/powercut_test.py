@@ -1,7 +1,7 @@
 #!/usr/bin/python3
-"""The power is cut under a daemon at `logged`, on ext4 and on XFS, again and again: no acknowledged
-push is lost and none doubled. The same daemon without fdatasync on its shards' logs loses, which
-shows that the test would see it.
+"""The power is cut under a daemon at `logged`, on ext4 and on XFS, again and again, now and then in
+its recovery, too: no acknowledged push is lost and none doubled. The same daemon without fdatasync
+on its shards' logs loses, which shows that the test would see it.
 
 PARAMD_BUILD: the build to test (build/debug). PARAMD_CUTS: on each file system (75)."""
 
@@ -26,21 +26,21 @@ CONTROL_LOST_MIN = CONTROL_CUTS // 10
 def stopped(pid):
     """Whether all its threads are: what they had in the kernel has come back."""
     for thread in os.listdir(f"/proc/{pid}/task"):
-        with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as file:
-            if file.read().rsplit(")", 1)[1].split()[0] != "T":
-                return False
+        try:
+            with open(f"/proc/{pid}/task/{thread}/stat", encoding="ascii") as file:
+                if file.read().rsplit(")", 1)[1].split()[0] != "T":
+                    return False
+        except (FileNotFoundError, ProcessLookupError):
+            return False  # it has just ended
     return True
 
 
-def cut_power(volume, node):
+def cut_power(volume, process):
     """ext4 lets a call that is under way succeed although nothing is written any more; so the
     daemon stands still first."""
-    process = node.server.process
     process.send_signal(signal.SIGSTOP)
     daemon.wait_until(lambda: stopped(process.pid), "the daemon to stand still")
     volume.cut()
-    node.kill()
-    volume.mount_anew()
 
 
 class PowerCut(ledger.Case):
@@ -56,9 +56,15 @@ class PowerCut(ledger.Case):
         def cut_under(crew):
             for _ in range(CUTS):
                 self.progress(crew)
-                cut_power(volume, node)
+                cut_power(volume, node.server.process)
+                node.kill()
+                volume.mount_anew()
+                if self.random.random() < 0.2:
+                    node.kill_at_start(self.random.random() * 0.1, self.random.randrange(1, 4),
+                                       lambda process: cut_power(volume, process))
+                    volume.mount_anew()
                 node.start(self.random.randrange(1, 4), "--snapshot-every",
-                           self.random.choice(("0.01", "60")))
+                           self.random.choice(("0", "60", "0.001", "0.001")))
 
         with Volume(kind) as volume, Node(os.path.join(volume.path, "data")) as node:
             node.start()
@@ -74,7 +80,9 @@ class PowerCut(ledger.Case):
             with ledger.start(node.address, 0, 1, ledger.BATCH * 2, self.seed, "plain",
                               "logged") as worker:
                 self.progress([worker], least=2)
-                cut_power(volume, node)
+                cut_power(volume, node.server.process)
+                node.kill()
+                volume.mount_anew()
                 node.start()
                 worker.let_go()
                 return worker.process.wait(daemon.SECONDS_MAX) != 0 and \

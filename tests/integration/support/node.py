@@ -62,13 +62,16 @@ class Node:
         if status != -signal.SIGKILL:
             raise AssertionError(f"the daemon had ended with status {status} before it was killed")
 
-    def kill_at_start(self, seconds, shards=2):
-        """Starts one and kills it so much later, in its recovery or soon after."""
+    def kill_at_start(self, seconds, shards=2, before=None):
+        """Starts one and kills it so much later, in its recovery or soon after; before is called
+        with its process before that."""
         command = [daemon.PROGRAM, "--listen", "127.0.0.1:0", "--unix", self.address[5:],
                    "--shards", str(shards), "--data-dir", self.data]
         with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 process.wait(seconds)
+            if before:
+                before(process)
             process.kill()
             log = process.stderr.read()
         self._logs.append(log)
