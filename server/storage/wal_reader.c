@@ -112,12 +112,7 @@ static const uint8_t *view(struct pd_wal_reader *reader, size_t at, uint64_t off
 
 static bool all_zeros(const uint8_t *bytes, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        if (bytes[i] != 0) {
-            return false;
-        }
-    }
-    return true;
+    return count == 0 || (bytes[0] == 0 && memcmp(bytes, bytes + 1, count - 1) == 0);
 }
 
 /* --- finding the segments --- */
@@ -377,13 +372,38 @@ static void note_cut(struct pd_wal_reader *reader, size_t at, uint64_t offset, u
     }
 }
 
+/* The first place from this one on where a record may begin, or the segment's end. A page is viewed
+ * at a time: most have nothing in them, and nearly no place is one. */
+static uint64_t find_magic(struct pd_wal_reader *reader, size_t at, uint64_t place)
+{
+    uint64_t stop = reader->_segment_bytes - PD_WAL_PREFIX_BYTES + 1; /* too late to begin */
+    while (place < stop) {
+        uint64_t page_end = pd_wal_round_up(place + 1, PD_WAL_PAGE_BYTES);
+        uint64_t end = page_end < reader->_segment_bytes ? page_end : reader->_segment_bytes;
+        const uint8_t *bytes = view(reader, at, place, (size_t)(end - place));
+        if (bytes == NULL) {
+            break;
+        }
+        if (all_zeros(bytes, (size_t)(end - place))) {
+            place = end;
+        }
+        for (; place < end && place < stop; place += PD_WAL_ALIGNMENT) {
+            if (pd_wal_magic_there(bytes)) {
+                return place;
+            }
+            bytes += PD_WAL_ALIGNMENT;
+        }
+    }
+    return reader->_segment_bytes;
+}
+
 /* Looks from offset on for records that should have been read. Those of the batch that was in
  * flight are cut; one of a later batch says that something durable is damaged. */
 static enum paramd_status search(struct pd_wal_reader *reader, size_t at, uint64_t offset)
 {
     uint64_t next = reader->last_lsn + 1;
-    for (uint64_t place = pd_wal_round_up(offset, PD_WAL_ALIGNMENT); place < reader->_segment_bytes;
-         place += PD_WAL_ALIGNMENT) {
+    uint64_t place = pd_wal_round_up(offset, PD_WAL_ALIGNMENT);
+    while ((place = find_magic(reader, at, place)) < reader->_segment_bytes) {
         struct pd_wal_prefix prefix;
         if (good_header(reader, at, place, &prefix) && prefix.lsn >= next) {
             if (prefix.batch_lsn > next) {
@@ -393,11 +413,9 @@ static enum paramd_status search(struct pd_wal_reader *reader, size_t at, uint64
             size_t bytes = pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes);
             note_cut(reader, at, offset, place + bytes);
         }
-        if (reader->_status != PARAMD_OK) {
-            return reader->_status;
-        }
+        place += PD_WAL_ALIGNMENT;
     }
-    return PARAMD_OK;
+    return reader->_status;
 }
 
 /* Whether something of the next record can be seen where it should be, though it is not good: one

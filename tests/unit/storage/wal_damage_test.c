@@ -121,6 +121,25 @@ START_TEST(a_last_batch_torn_at_any_byte_is_cut_there)
 }
 END_TEST
 
+START_TEST(a_cut_takes_in_a_record_whose_prefix_lies_on_two_pages)
+{
+    rig = pd_wal_rig_create(1);
+    ck_assert_int_eq(pd_rig_push(rig, 5, 300), PARAMD_OK);
+    write_all();
+    ck_assert_int_eq(pd_rig_append(rig, 0, PD_WAL_PAGE_BYTES - PD_WAL_PREFIX_BYTES - 24),
+                     PARAMD_OK);
+    ck_assert_int_eq(pd_rig_append(rig, 5, 300), PARAMD_OK);
+    write_all();
+    uint64_t count;
+    bytes_of(last_file, &count)[batch_first + 100] ^= 1;
+    struct pd_wal_reading reading = pd_rig_read(rig, 1, batch_lsn - 1, false);
+    ck_assert_int_eq(reading.status, PARAMD_OK);
+    ck_assert_uint_eq(reading.reader.cut_offset, batch_first);
+    ck_assert_uint_eq(reading.reader.cut_bytes, records_end(batch_lsn + 1) - batch_first);
+    finish();
+}
+END_TEST
+
 /* Flips one bit at every used place of the needed segments. With `until` that is known to be
  * durable there must be a refusal; without, that or a cut of the last batch. */
 static void flip_everywhere(uint64_t until)
@@ -381,6 +400,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("wal_damage");
     TCase *cases = tcase_create("damage");
     tcase_add_loop_test(cases, a_last_batch_torn_at_any_byte_is_cut_there, 0, 2);
+    tcase_add_test(cases, a_cut_takes_in_a_record_whose_prefix_lies_on_two_pages);
     tcase_add_test(cases, a_bit_flip_anywhere_in_a_crashed_log_is_seen);
     tcase_add_test(cases, a_bit_flip_anywhere_in_a_closed_log_is_refused);
     tcase_add_loop_test(cases, files_that_were_swapped_copied_or_lost_are_refused, 0, 2);
