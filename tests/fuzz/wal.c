@@ -6,13 +6,11 @@
 #include "proto/frame.h"
 #include "server/storage/wal_reader.h"
 #include "tests/fuzz/fuzz.h"
-#include "tests/support/sim_disk.h"
+#include "tests/fuzz/log_disk.h"
 
-enum { SEGMENTS = 4, SEGMENT_BYTES = 4 * PD_WAL_PAGE_BYTES, LOG_ID = 77 };
+enum { SEGMENT_BYTES = PD_LOG_DISK_FILE_BYTES, LOG_ID = 77 };
 
 enum action { RECORD, NEW_BATCH, BYTES, ZEROS, NEXT_SEGMENT, ACTIONS };
-
-static const char log_name[] = "wal";
 
 /* Where the next record goes, and what a good one would say. */
 struct writer {
@@ -40,7 +38,7 @@ static void begin_segment(struct writer *writer, struct pd_input *input)
         .segment_bytes = SEGMENT_BYTES + slip(input),
         .file = writer->file,
     };
-    memset(writer->bytes, 0, sizeof writer->bytes);
+    memset(writer->bytes, 0, writer->at); /* there is nothing behind it */
     pd_wal_segment_write(&segment, writer->bytes);
     writer->at = PD_WAL_PAGE_BYTES;
     writer->batch_lsn = writer->lsn;
@@ -71,28 +69,25 @@ static void put_record(struct writer *writer, struct pd_input *input)
     writer->lsn++;
 }
 
-static void store(const struct pd_disk *disk, const struct writer *writer, size_t bytes)
+/* What a longer file had behind stays, as on a disk. */
+static void store(struct pd_log_disk *disk, const struct writer *writer, size_t bytes)
 {
-    char name[PD_DISK_NAME_BYTES];
-    int file;
-    pd_wal_file_name(log_name, writer->file, name);
-    PD_FUZZ_CHECK(disk->open(disk->context, name, PD_DISK_CREATE, &file).status == PARAMD_OK);
-    PD_FUZZ_CHECK(disk->write(disk->context, file, 0, writer->bytes, bytes).status == PARAMD_OK);
-    PD_FUZZ_CHECK(disk->sync(disk->context, file).status == PARAMD_OK);
-    disk->close(disk->context, file);
-    PD_FUZZ_CHECK(disk->sync_names(disk->context).status == PARAMD_OK);
+    size_t before = disk->files[writer->file].count;
+    memcpy(disk->files[writer->file].bytes, writer->bytes, bytes);
+    disk->files[writer->file].count = bytes > before ? bytes : before;
+    disk->files[writer->file].there = true;
 }
 
 /* Ends a segment, now and then a short one, and begins the next. */
-static void next_segment(const struct pd_disk *disk, struct writer *writer, struct pd_input *input)
+static void next_segment(struct pd_log_disk *disk, struct writer *writer, struct pd_input *input)
 {
     store(disk, writer, pd_input_byte(input) == UINT8_MAX ? writer->at : SEGMENT_BYTES);
-    writer->file = pd_input_byte(input) % SEGMENTS;
+    writer->file = pd_input_byte(input) % PD_LOG_DISK_FILES;
     writer->generation++;
     begin_segment(writer, input);
 }
 
-static void act(const struct pd_disk *disk, struct writer *writer, struct pd_input *input)
+static void act(struct pd_log_disk *disk, struct writer *writer, struct pd_input *input)
 {
     size_t left = SEGMENT_BYTES - writer->at;
     size_t count;
@@ -131,12 +126,14 @@ struct reading {
     uint64_t last_lsn;
 };
 
-static struct reading read_log(const struct pd_disk *disk, uint64_t from_lsn, uint64_t until_lsn)
+static struct reading read_log(struct pd_log_disk *files, uint64_t from_lsn, uint64_t until_lsn)
 {
+    const struct pd_disk disk = pd_log_disk_of(files);
     struct pd_wal_reader reader;
     struct pd_wal_record record;
     struct reading reading = {0};
-    reading.status = pd_wal_reader_init(&reader, disk, log_name, LOG_ID, from_lsn, until_lsn);
+    reading.status =
+        pd_wal_reader_init(&reader, &disk, PD_LOG_DISK_LOG, LOG_ID, from_lsn, until_lsn);
     while (reading.status == PARAMD_OK &&
            (reading.status = pd_wal_reader_next(&reader, &record)) == PARAMD_OK) {
         struct pd_span payload = {(uint8_t *)(uintptr_t)record.payload, record.payload_bytes};
@@ -153,31 +150,36 @@ static struct reading read_log(const struct pd_disk *disk, uint64_t from_lsn, ui
         PD_FUZZ_CHECK(reader.error_text != NULL);
     }
     pd_wal_reader_deinit(&reader);
+    for (size_t i = 0; i < PD_LOG_DISK_FILES; i++) {
+        PD_FUZZ_CHECK(files->files[i].openers == 0);
+    }
     return reading;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static struct writer writer;
+    static struct pd_log_disk disk;
     struct pd_input input = {data, data + size};
-    struct pd_sim_disk *sim = pd_sim_disk_create(1);
-    const struct pd_disk *disk = pd_sim_disk_of(sim);
     uint64_t from_lsn = 1 + pd_input_byte(&input) % 4;
     uint64_t until_lsn = pd_input_byte(&input) % 8;
+    for (size_t i = 0; i < PD_LOG_DISK_FILES; i++) {
+        disk.files[i].there = false;
+        disk.files[i].count = 0;
+    }
     writer.file = 0;
     writer.generation = 1;
     writer.lsn = 1;
     begin_segment(&writer, &input);
     while (input.at < input.end) {
-        act(disk, &writer, &input);
+        act(&disk, &writer, &input);
     }
-    store(disk, &writer, SEGMENT_BYTES);
-    struct reading first = read_log(disk, from_lsn, until_lsn);
+    store(&disk, &writer, SEGMENT_BYTES);
+    struct reading first = read_log(&disk, from_lsn, until_lsn);
     if (first.status == PARAMD_OK) {
-        struct reading again = read_log(disk, from_lsn, until_lsn);
+        struct reading again = read_log(&disk, from_lsn, until_lsn);
         PD_FUZZ_CHECK(again.status == PARAMD_OK && (again.sealed || again.records == 0));
         PD_FUZZ_CHECK(again.records == first.records && again.last_lsn == first.last_lsn);
     }
-    pd_sim_disk_destroy(sim);
     return 0;
 }
