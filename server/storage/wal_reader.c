@@ -321,10 +321,11 @@ static bool good_record(struct pd_wal_reader *reader, uint64_t offset,
     if (!good_header(reader, reader->_segment, offset, &prefix)) {
         return false;
     }
+    uint64_t generation = reader->_found[reader->_segment].segment.generation;
+    bool follows = prefix.lsn == reader->last_lsn + 1 && prefix.generation == generation;
     bool opens = prefix.batch_lsn == prefix.lsn && offset % PD_WAL_PAGE_BYTES == 0;
-    if (prefix.lsn != reader->last_lsn + 1 ||
-        prefix.generation != reader->_found[reader->_segment].segment.generation ||
-        (!opens && prefix.batch_lsn != reader->_batch_lsn)) {
+    follows = follows || (pd_plant(old_generation_accepted) && prefix.generation < generation);
+    if (!follows || (!opens && prefix.batch_lsn != reader->_batch_lsn)) {
         return false;
     }
     size_t bytes = pd_wal_record_bytes(prefix.header_bytes, prefix.payload_bytes);

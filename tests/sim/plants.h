@@ -38,6 +38,8 @@
       "a start believes records whose sums are wrong") \
     X(log_cut_early, "log-cut-early", \
       "a start reads the first segment of a log only") \
+    X(old_generation_accepted, "old-generation-accepted", \
+      "a start takes what a file of a log held before for its end") \
     X(end_not_synced, "end-not-synced", \
       "a start takes an end record for durable that it found") \
     X(generation_not_recorded, "generation-not-recorded", \
