@@ -33,7 +33,7 @@ static void post(struct sim *sim, uint32_t receiver, struct pd_message *message)
 }
 
 /* What control has to say goes out, and what it has to write is taken. */
-static void serve_control(struct sim *sim)
+void sim_daemon_serve_control(struct sim *sim)
 {
     struct sim_daemon *daemon = &sim->daemon;
     struct pd_message *message;
@@ -46,6 +46,7 @@ static void serve_control(struct sim *sim)
     }
     sim_recovery_watch(sim);
     sim_storage_work(sim, SIM_CONTROL);
+    sim_snapshots_look(sim);
 }
 
 static void control_step(struct sim *sim, struct pd_message *message)
@@ -53,10 +54,8 @@ static void control_step(struct sim *sim, struct pd_message *message)
     sim_enter(sim, SIM_DAEMON);
     pd_control_host_step(sim->daemon.control_host, message, sim->now_us);
     sim_leave(sim);
-    serve_control(sim);
+    sim_daemon_serve_control(sim);
 }
-
-static void serve(struct sim *sim, uint32_t shard);
 
 void sim_daemon_mail(struct sim *sim, uint32_t receiver)
 {
@@ -75,7 +74,7 @@ void sim_daemon_mail(struct sim *sim, uint32_t receiver)
             sim_enter(sim, SIM_DAEMON);
             pd_host_message(daemon->hosts[receiver], message, sim->now_us);
             left_host(sim, receiver);
-            serve(sim, receiver);
+            sim_daemon_serve(sim, receiver);
         }
     }
 }
@@ -92,7 +91,7 @@ void sim_daemon_tick(struct sim *sim, uint32_t receiver)
         if (wake_us < sim->now_us + after_us) {
             after_us = wake_us > sim->now_us ? wake_us - sim->now_us : 1;
         }
-        serve(sim, receiver);
+        sim_daemon_serve(sim, receiver);
     }
     sim_schedule(sim, after_us, SIM_EVENT_TICK, receiver, 0, sim->daemon.serial);
 }
@@ -106,6 +105,9 @@ static struct pd_host *host_of(struct sim *sim, const struct sim_conn *conn)
 
 bool sim_daemon_accept(struct sim *sim, struct sim_conn *conn)
 {
+    if (sim->daemon.stop != SIM_STOP_NONE) {
+        return false;
+    }
     conn->shard = conn->link % sim->daemon.shards;
     sim_enter(sim, SIM_DAEMON);
     conn->at_host = pd_host_open(host_of(sim, conn), sim->local, conn, sim->now_us);
@@ -126,7 +128,7 @@ void sim_daemon_closed(struct sim *sim, struct sim_conn *conn)
 {
     uint32_t shard = conn->shard;
     close_host(sim, conn);
-    serve(sim, shard);
+    sim_daemon_serve(sim, shard);
 }
 
 static void write_turn(struct sim *sim, struct sim_conn *conn)
@@ -168,15 +170,16 @@ static void read_turn(struct sim *sim, struct sim_conn *conn)
         pd_host_received(host_of(sim, conn), conn->at_host, bytes, sim->now_us);
         left_host(sim, conn->shard);
         conn->poked = true;
-        serve(sim, conn->shard);
+        sim_daemon_serve(sim, conn->shard);
     }
 }
 
 /* A sound client is sent away only if it or its network is slow, or another takes its place. */
 static void check_reason(struct sim *sim, const char *reason)
 {
-    static const char *const sound[] = {"a newer connection", "no HELLO", "a frame did not arrive",
-                                        "a CREATE did not arrive", "it reads slower"};
+    static const char *const sound[] = {"a newer connection",     "no HELLO",
+                                        "a frame did not arrive", "a CREATE did not arrive",
+                                        "it reads slower",        "the daemon is stopping"};
     bool known = sim->counts.failed_allocations > 0;
     for (size_t i = 0; i < sizeof sound / sizeof sound[0]; i++) {
         known = known || strncmp(reason, sound[i], strlen(sound[i])) == 0;
@@ -201,7 +204,7 @@ static void turn(struct sim *sim, struct sim_conn *conn)
     }
 }
 
-static void serve(struct sim *sim, uint32_t shard)
+void sim_daemon_serve(struct sim *sim, uint32_t shard)
 {
     struct pd_host *host = sim->daemon.hosts[shard];
     struct pd_host_conn *active;
@@ -225,7 +228,7 @@ void sim_daemon_recovered(struct sim *sim, bool clean)
     sim_leave(sim);
     if (status == PARAMD_OK) {
         sim_recovery_started(sim, clean);
-        serve_control(sim);
+        sim_daemon_serve_control(sim);
     } else {
         sim_daemon_stop(sim);
     }
@@ -238,11 +241,11 @@ void sim_daemon_job_done(struct sim *sim, uint32_t writer, enum paramd_status st
     if (writer == SIM_CONTROL) {
         pd_control_host_job_done(daemon->control_host, status, sim->now_us);
         sim_leave(sim);
-        serve_control(sim);
+        sim_daemon_serve_control(sim);
     } else {
         pd_host_job_done(daemon->hosts[writer], status, sim->now_us);
         left_host(sim, writer);
-        serve(sim, writer);
+        sim_daemon_serve(sim, writer);
     }
 }
 
@@ -262,7 +265,7 @@ void sim_daemon_write(struct sim *sim, struct sim_conn *conn)
     if (conn->at_host != NULL && conn->poked && !sim->daemon.paused) {
         uint32_t shard = conn->shard;
         turn(sim, conn);
-        serve(sim, shard);
+        sim_daemon_serve(sim, shard);
     }
 }
 

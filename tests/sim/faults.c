@@ -158,6 +158,14 @@ static void kill_daemon(struct sim *sim, struct sim_random *random)
     }
 }
 
+static void stop_daemon(struct sim *sim, struct sim_random *random)
+{
+    uint64_t away_us = sim_random_between(random, 1000, RESTART_US);
+    if (sim->daemon.up && !sim->daemon.paused) {
+        sim_stop_begin(sim, away_us);
+    }
+}
+
 static void pause_daemon(struct sim *sim, struct sim_random *random)
 {
     uint64_t after_us = pause_us(random);
@@ -226,6 +234,9 @@ void sim_fault_begin(struct sim *sim, uint32_t number)
         break;
     case SIM_FAULT_DAEMON_KILL:
         kill_daemon(sim, &random);
+        break;
+    case SIM_FAULT_DAEMON_STOP:
+        stop_daemon(sim, &random);
         break;
     case SIM_FAULT_DAEMON_PAUSE:
         pause_daemon(sim, &random);

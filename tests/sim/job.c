@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "tests/sim/reached.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/unit.h"
 
@@ -298,6 +299,7 @@ void sim_job_end(struct sim *sim, struct sim_process *process, struct sim_job *j
 {
     for (size_t i = 0; i < sim_unit_count(job->op); i++) {
         const struct sim_unit unit = sim_unit_at(job->op, i);
+        sim_reached_status(unit.status);
         sim_trace(sim, "block is done (process, block, -status)",
                   (uint64_t)(process - sim->processes), job->claims[i].block,
                   (uint64_t)-unit.status);

@@ -312,7 +312,8 @@ void sim_ledger_recover(struct sim *sim, struct sim_model_record *record,
     struct sim_block_record *record_of = &record->blocks[in_model];
     uint64_t version = block->version;
     const char *name = record->plan->name;
-    if (record_of->first_checked && (version == 0 || version > record_of->version)) {
+    bool lost = version == 0 || (sim->daemon.clean && version != record_of->version);
+    if (record_of->first_checked && (lost || version > record_of->version)) {
         sim_violate(sim, "model %s, block %u: version %llu, of %llu, was recovered", name, in_model,
                     (unsigned long long)version, (unsigned long long)record_of->version);
     } else if (record->plan->logged && version < 1 && record_of->answered > 0) {

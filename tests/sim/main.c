@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/sim/reached.h"
 #include "tests/sim/shrink.h"
 #include "tests/sim/sim.h"
 
@@ -184,7 +185,9 @@ static void print_json(const struct totals *totals)
     comma = ", ";
     SIM_COUNT_LIST(PRINT_SHARE)
 #undef PRINT_SHARE
-    (void)printf("}}\n");
+    (void)printf("},\n ");
+    sim_reached_print();
+    (void)printf("}\n");
 }
 
 static void print_plain(const struct totals *totals)

@@ -159,8 +159,11 @@ static void check_blocks(struct sim *sim, struct sim_model_record *record)
     }
 }
 
-void sim_recovery_check(struct sim *sim)
+void sim_recovery_check(struct sim *sim, bool clean)
 {
+    if (sim->daemon.clean && !clean) {
+        sim_violate(sim, "a clean stop is taken for a crash");
+    }
     struct sim_model_record *record = sim->ledger.records;
     for (; record != NULL && !sim->violated; record = record->next) {
         const struct pd_control_model *model =
@@ -174,4 +177,5 @@ void sim_recovery_check(struct sim *sim)
         }
     }
     check_sessions(sim);
+    sim->daemon.clean = false;
 }

@@ -174,6 +174,11 @@ static void happen(struct sim *sim, const struct sim_event *event)
             snapshot(sim, event);
         }
         break;
+    case SIM_EVENT_STOPPING:
+        if (event->serial == sim->daemon.serial) {
+            sim_stop_step(sim);
+        }
+        break;
     case SIM_EVENT_SPACE:
         sim_trace(sim, "the disk has space", 0, 0, 0);
         pd_sim_disk_limit(sim->storage.disk, UINT64_MAX);

@@ -52,6 +52,7 @@ enum sim_event_kind {
     SIM_EVENT_SNAPSHOT, /* one begins */
     SIM_EVENT_COPY,     /* subject: shard: it goes on with its part */
     SIM_EVENT_SAVE,     /* subject: shard: the disk has done what its part wanted */
+    SIM_EVENT_STOPPING, /* subject: SIM_DAEMON: what it waits for may be done */
     SIM_EVENT_SPACE,    /* the disk is not full any more */
     SIM_EVENT_WAKE,     /* subject: process */
     SIM_EVENT_START,    /* subject: process, or SIM_DAEMON */
@@ -116,6 +117,9 @@ struct sim_conn {
 
 /* ---- The daemon ---- */
 
+/* How far it is on its way out. */
+enum sim_stop { SIM_STOP_NONE, SIM_STOP_DRAINS, SIM_STOP_SAVES, SIM_STOP_ENDS };
+
 struct sim_daemon {
     bool up;
     bool paused;
@@ -128,6 +132,11 @@ struct sim_daemon {
     bool mail_due[SIM_SHARDS_MAX + 1];
     size_t block_bytes;
     uint32_t start_crashes; /* so many of the next starts */
+    enum sim_stop stop;
+    uint64_t stop_us;
+    uint64_t away_us; /* from its end to its next start */
+    bool saved;       /* the last snapshot */
+    bool clean;       /* it has stopped whole: the next start must find all */
     struct sim_random random;
 };
 
@@ -144,7 +153,8 @@ struct sim_log {
 /* A shard's part of a snapshot. */
 struct sim_saver {
     bool active;
-    bool busy; /* with the job */
+    bool holds; /* pushes, until all is copied */
+    bool busy;  /* with the job */
     struct pd_snapshot_files files;
     struct pd_snapshot_job job;
 };
@@ -157,7 +167,8 @@ struct sim_storage {
     struct pd_manifest_snapshot taking; /* while parts are left */
     struct sim_saver savers[SIM_SHARDS_MAX];
     uint32_t parts_left;
-    bool failed;  /* the snapshot */
+    enum paramd_status status; /* of the snapshot so far */
+    uint64_t begun_us;
     bool planned; /* a fault of the disk */
     enum pd_sim_fault fault;
     bool damaged;            /* the disk did something else than it said */
@@ -253,6 +264,7 @@ struct sim_identity {
     X(TWIN, "twin")                                                                                \
     X(BAD_GRADIENT, "bad-gradient")                                                                \
     X(DAEMON_KILL, "daemon-kill")                                                                  \
+    X(DAEMON_STOP, "daemon-stop")                                                                  \
     X(DAEMON_PAUSE, "daemon-pause")                                                                \
     X(DISK_SYNC, "disk-sync")                                                                      \
     X(DISK_SHORT, "disk-short")                                                                    \
@@ -285,9 +297,9 @@ struct sim_options {
 /* clang-format off */
 #define SIM_COUNT_LIST(X) \
     X(events) X(clients) X(shards) X(pushes) X(pulls) X(cancels) X(joins) X(creates) X(attaches) \
-    X(pings) X(sets) X(reports) X(lists) X(stats) X(deletes) X(goodbyes) X(connections) \
+    X(pings) X(sets) X(reports) X(commanded) X(lists) X(stats) X(deletes) X(goodbyes) X(connections) \
     X(resent) X(refused) X(unknown) X(ended_sessions) X(lost) X(jobs) X(snapshots) X(recoveries) \
-    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(failed_starts) \
+    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(clean_stops) X(failed_starts) \
     X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults) \
     X(failed_allocations) X(virtual_ms)
 /* clang-format on */
@@ -400,10 +412,21 @@ void sim_storage_look(struct sim *sim, uint32_t writer);
 /* The daemon is gone, in the middle of whatever its writers did. */
 void sim_storage_stop(struct sim *sim, bool power);
 
+/* stop.c */
+/* Told to end by itself; away_us later it is started again. */
+void sim_stop_begin(struct sim *sim, uint64_t away_us);
+void sim_stop_step(struct sim *sim);
+
 /* snapshots.c */
 /* The next one begins after a while. */
 void sim_snapshots_schedule(struct sim *sim);
 void sim_snapshots_begin(struct sim *sim);
+/* Somebody may have asked for one. */
+void sim_snapshots_look(struct sim *sim);
+/* Behind the one that is under way. */
+void sim_snapshots_save_last(struct sim *sim);
+/* Nobody pushes any more: one that holds pushes is given up. */
+void sim_snapshots_drain(struct sim *sim);
 void sim_snapshots_copy(struct sim *sim, uint32_t shard);
 void sim_snapshots_save(struct sim *sim, uint32_t shard);
 void sim_snapshots_stop(struct sim *sim);
@@ -414,6 +437,9 @@ void sim_daemon_schedule(struct sim *sim);
 /* Control tells the shards what there is. */
 void sim_daemon_recovered(struct sim *sim, bool clean);
 void sim_daemon_job_done(struct sim *sim, uint32_t writer, enum paramd_status status);
+/* Whatever a host, or control, has to say or to write goes its way. */
+void sim_daemon_serve(struct sim *sim, uint32_t shard);
+void sim_daemon_serve_control(struct sim *sim);
 void sim_daemon_resume(struct sim *sim);
 /* False: nobody accepts. */
 bool sim_daemon_accept(struct sim *sim, struct sim_conn *conn);
@@ -469,7 +495,7 @@ void sim_recovery_watch(struct sim *sim);
 void sim_recovery_set_told(struct sim *sim, uint32_t model, double value);
 /* The daemon is about to be killed, and has come back. */
 void sim_recovery_before(struct sim *sim);
-void sim_recovery_check(struct sim *sim);
+void sim_recovery_check(struct sim *sim, bool clean);
 /* The new epoch has begun. */
 void sim_recovery_started(struct sim *sim, bool clean);
 

@@ -5,6 +5,7 @@
 
 #include "server/recovery.h"
 #include "server/storage/data_dir.h"
+#include "tests/sim/reached.h"
 #include "tests/sim/sim.h"
 
 enum {
@@ -129,6 +130,7 @@ static struct pd_recovery *recover(struct sim *sim)
     bool may_fail = storage->planned;
     enum paramd_status status = pd_recover(&options, &recovery, error);
     sim_storage_look(sim, SIM_NOBODY);
+    sim_reached_status(status);
     sim_trace(sim, "recovery (-status)", (uint64_t)-status, 0, 0);
     if (status != PARAMD_OK && sim->options.verbose) {
         (void)printf("    %s\n", error);
@@ -152,6 +154,7 @@ static void start_failed(struct sim *sim)
     uint64_t after_us = sim_random_between(&sim->daemon.random, 1000, AGAIN_US);
     sim_storage_stop(sim, sim_random_chance(&sim->daemon.random, 50));
     sim->counts.failed_starts++;
+    sim->daemon.clean = false; /* the next start follows a crash */
     sim_schedule(sim, after_us, SIM_EVENT_START, SIM_DAEMON, 0, 0);
 }
 
@@ -215,7 +218,7 @@ static void start_storage(struct sim *sim, const struct pd_recovery *recovery)
     if (sim->over) {
         return;
     }
-    sim_recovery_check(sim);
+    sim_recovery_check(sim, recovery->clean);
     enum paramd_status status =
         pd_data_dir_sweep(pd_sim_disk_of(sim->storage.disk), &recovery->manifest, &error);
     sim_trace(sim, "left-overs are removed (-status)", (uint64_t)-status, 0, 0);
@@ -292,6 +295,7 @@ void sim_daemon_kill(struct sim *sim, bool power)
     daemon->control = NULL;
     daemon->up = false;
     daemon->paused = false;
+    daemon->stop = SIM_STOP_NONE;
     daemon->serial = 0;
     for (uint32_t i = 0; i < SIM_CONNS_MAX; i++) {
         if (sim->conns[i].used && sim->conns[i].at_host != NULL) {

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "tests/sim/reached.h"
 #include "tests/sim/sim.h"
 
 enum {
@@ -94,6 +95,7 @@ void sim_storage_job(struct sim *sim, uint32_t writer)
         return;
     }
     struct pd_disk_result result = pd_wal_files_run(&log->files, &log->job);
+    sim_reached_status(result.status);
     log->busy = false;
     sim->counts.jobs++;
     sim_trace(sim, "job is done (writer, kind, bytes)", writer, log->job.kind, log->job.count);

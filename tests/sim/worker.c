@@ -6,6 +6,7 @@
 
 #include "proto/kinds.h"
 #include "proto/paramd.pb-c.h"
+#include "tests/sim/reached.h"
 #include "tests/sim/sim.h"
 #include "tests/sim/unit.h"
 
@@ -78,6 +79,7 @@ static void step_join(struct sim *sim, struct sim_process *process, uint32_t mod
     if (status == PARAMD_PENDING && sim->now_us - handle->since_us < JOIN_LIMIT_US) {
         return;
     }
+    sim_reached_status(status);
     sim_trace(sim, "join is over (process, model, -status)", number_of(sim, process), model,
               (uint64_t)-status);
     if (status == PARAMD_OK) {
@@ -292,15 +294,20 @@ static void look_around(struct sim *sim, struct sim_process *process, uint32_t m
     Paramd__Ping ping = PARAMD__PING__INIT;
     Paramd__List list = PARAMD__LIST__INIT;
     Paramd__Stat stat = PARAMD__STAT__INIT;
-    uint64_t which = sim_random_between(&process->random, 0, 3);
+    Paramd__Snapshot snapshot = PARAMD__SNAPSHOT__INIT;
+    uint64_t which = sim_random_between(&process->random, 0, 5);
     if (which == 0) {
         sim->counts.pings++;
         start_call(sim, process, PD_KIND_PING, model, NULL, &ping.base);
     } else if (which == 1) {
         sim->counts.lists++;
         start_call(sim, process, PD_KIND_LIST, model, NULL, &list.base);
+    } else if (which == 2) {
+        snapshot.pause = sim_random_chance(&process->random, 50);
+        start_call(sim, process, PD_KIND_SNAPSHOT, model, NULL, &snapshot.base);
     } else {
-        stat.model = which == 2 ? sim->plans[model].name : stat.model;
+        stat.model = which > 3 ? sim->plans[model].name : stat.model;
+        stat.hash = which == 5;
         sim->counts.stats++;
         start_call(sim, process, PD_KIND_STAT, model, NULL, &stat.base);
     }
@@ -335,9 +342,12 @@ static void step_call(struct sim *sim, struct sim_process *process, struct sim_c
         return;
     }
     struct sim_handle *handle = &process->handles[call->model];
+    sim_reached_status(status);
     sim_trace(sim, "call is over (process, kind, -status)", number_of(sim, process), call->kind,
               (uint64_t)-status);
-    if (status == PARAMD_INVALID || status == PARAMD_PROTOCOL || status == PARAMD_UNSUPPORTED) {
+    bool allowed = call->kind == PD_KIND_SNAPSHOT && !sim->durable;
+    if (status == PARAMD_INVALID || status == PARAMD_PROTOCOL ||
+        (status == PARAMD_UNSUPPORTED && !allowed)) {
         sim_violate(sim, "a %s was refused: %s", pd_kind_name(call->kind),
                     pd_call_text(call->call));
     }
