@@ -169,6 +169,24 @@ START_TEST(a_record_that_does_not_fit_is_refused)
 }
 END_TEST
 
+START_TEST(at_applied_a_session_that_ends_need_not_be_there)
+{
+    struct pd_arena arena;
+    const char *text;
+    pd_arena_init(&arena, PD_REPLAY_ARENA_BYTES);
+    traffic_run(&traffic, 7, PARAMD__ACK_LEVEL__APPLIED, 3000);
+    struct pd_shard *shard = traffic_shard(&traffic);
+    const struct pd_logged *logged = replay_to(shard, PD_RECORD_SESSION_ENDED, &arena);
+    ck_assert_int_eq(replay(shard, logged, &arena, &text), PARAMD_OK);
+    uint64_t hash = traffic_hash(&traffic, shard);
+    ck_assert_int_eq(replay(shard, logged, &arena, &text), PARAMD_OK);
+    ck_assert_uint_eq(traffic_hash(&traffic, shard), hash);
+    pd_shard_destroy(shard);
+    traffic_finish(&traffic);
+    pd_arena_deinit(&arena);
+}
+END_TEST
+
 START_TEST(a_set_that_needs_other_moments_is_refused)
 {
     const struct pd_optimizer *optimizer = pd_optimizer_find("rmsprop");
@@ -272,6 +290,7 @@ Suite *pd_test_suite(void)
     TCase *tampered = tcase_create("tampered");
     tcase_add_test(tampered, a_record_with_anything_changed_never_breaks_memory);
     tcase_add_test(tampered, a_record_that_does_not_fit_is_refused);
+    tcase_add_test(tampered, at_applied_a_session_that_ends_need_not_be_there);
     tcase_add_test(tampered, a_set_that_needs_other_moments_is_refused);
     tcase_add_test(tampered, records_of_models_that_control_does_not_know_are_passed_over);
     suite_add_tcase(suite, tampered);
