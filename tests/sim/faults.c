@@ -144,6 +144,16 @@ static void start_twin(struct sim *sim, uint32_t identity, struct sim_random *ra
     }
 }
 
+static void let_in(struct sim *sim, struct sim_random *random)
+{
+    uint64_t shard = sim_random_next(random);
+    uint64_t what = sim_random_between(random, 0, SIM_NONSENSES - 1);
+    const struct sim_daemon *daemon = &sim->daemon;
+    if (daemon->up && !daemon->paused && daemon->stop == SIM_STOP_NONE) {
+        sim_stranger_visit(sim, (uint32_t)(shard % daemon->shards), (enum sim_nonsense)what);
+    }
+}
+
 static void kill_daemon(struct sim *sim, struct sim_random *random)
 {
     uint64_t after_us = sim_random_between(random, 1000, RESTART_US);
@@ -228,6 +238,9 @@ void sim_fault_begin(struct sim *sim, uint32_t number)
         break;
     case SIM_FAULT_TWIN:
         start_twin(sim, client, &random);
+        break;
+    case SIM_FAULT_STRANGER:
+        let_in(sim, &random);
         break;
     case SIM_FAULT_BAD_GRADIENT:
         sim->processes[client].bad_next = true;

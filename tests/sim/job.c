@@ -282,6 +282,7 @@ static bool may_be(int status)
     switch (status) {
     case PARAMD_OK:
     case PARAMD_NOT_FINITE:
+    case PARAMD_TOO_STALE:
     case PARAMD_REFUSED:
     case PARAMD_CANCELLED:
     case PARAMD_UNKNOWN:

@@ -148,7 +148,8 @@ void sim_ledger_settle(struct sim *sim, const struct sim_claim *claim, int statu
     const char *name = record->plan->name;
     if (status == PARAMD_OK && bad) {
         sim_violate(sim, "model %s, block %u: a NaN was applied", name, claim->block);
-    } else if (never_applied(status) && status != PARAMD_CANCELLED && !bad && !cancelled) {
+    } else if (never_applied(status) && status != PARAMD_CANCELLED && !bad && !cancelled &&
+               record->plan->stale_max == 0) {
         sim_violate(sim, "model %s, block %u: a sound push was refused: %s", name, claim->block,
                     paramd_status_name(status));
     }

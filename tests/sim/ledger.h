@@ -41,6 +41,7 @@ struct sim_model_plan {
     struct sim_tensor_plan tensors[SIM_TENSORS_MAX];
     bool moments_given; /* the initialiser sends moments and a step, too */
     bool logged;        /* its ack level */
+    uint32_t stale_max; /* older gradients are refused; 0: none is too old */
     float *zeros;       /* first values of ledger tensors */
 };
 

@@ -70,6 +70,8 @@ static void draw_model(struct sim_random *random, struct sim_model_plan *model, 
     model->tensor_count =
         (uint32_t)sim_random_between(random, number == 0 ? 2 : 1, SIM_TENSORS_MAX);
     model->moments_given = sim_random_chance(random, 30);
+    uint64_t stale_max = sim_random_between(random, 1, 20);
+    model->stale_max = number > 0 && sim_random_chance(random, 30) ? (uint32_t)stale_max : 0;
     for (uint32_t i = 0; i < model->tensor_count; i++) {
         (void)snprintf(model->tensors[i].name, sizeof model->tensors[i].name, "t%u", i);
         draw_tensor(random, &model->tensors[i], model, number == 0);
@@ -84,7 +86,9 @@ struct pd_definition *sim_plan_definition(const struct sim_model_plan *plan)
 {
     Paramd__Hyper one = PARAMD__HYPER__INIT;
     Paramd__Hyper maximize = PARAMD__HYPER__INIT;
+    Paramd__Hyper stale = PARAMD__HYPER__INIT;
     Paramd__Hyper *hypers[] = {&one, &maximize};
+    Paramd__Hyper *others[] = {&stale};
     Paramd__Group groups[SIM_GROUPS_MAX];
     Paramd__Group *group_list[SIM_GROUPS_MAX];
     Paramd__Tensor tensors[SIM_TENSORS_MAX];
@@ -96,12 +100,15 @@ struct pd_definition *sim_plan_definition(const struct sim_model_plan *plan)
     one.number = 1;
     maximize.name = (char *)(uintptr_t) "maximize";
     maximize.number = 1;
+    stale.name = (char *)(uintptr_t) "staleness_max";
+    stale.number = plan->stale_max;
     for (uint32_t i = 0; i < plan->group_count && i < SIM_GROUPS_MAX; i++) {
         paramd__group__init(&groups[i]);
         groups[i].name = group_names[i];
         groups[i].optimizer = (char *)(uintptr_t)plan->optimizers[i];
-        groups[i].hypers = hypers;
-        groups[i].n_hypers = plan->tensors[0].kind == SIM_TENSOR_LEDGER ? 2 : 0;
+        bool ledger = plan->tensors[0].kind == SIM_TENSOR_LEDGER;
+        groups[i].hypers = ledger ? hypers : others;
+        groups[i].n_hypers = ledger ? 2 : 1;
         group_list[i] = &groups[i];
     }
     for (uint32_t i = 0; i < plan->tensor_count; i++) {

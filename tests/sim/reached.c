@@ -24,6 +24,7 @@ void sim_reached_status(int status)
     }
 }
 
+/* NOLINTBEGIN(bugprone-reserved-identifier): --wrap makes these names */
 ProtobufCMessage *__real_pd_decode(const ProtobufCMessageDescriptor *descriptor,
                                    struct pd_arena *arena, const uint8_t *bytes, size_t count);
 ProtobufCMessage *__wrap_pd_decode(const ProtobufCMessageDescriptor *descriptor,
@@ -34,6 +35,7 @@ uint64_t __real_pd_wal_append(struct pd_wal *wal, uint16_t kind, const uint8_t *
 uint64_t __wrap_pd_wal_append(struct pd_wal *wal, uint16_t kind, const uint8_t *header,
                               size_t header_bytes, const struct pd_span *payload,
                               size_t payload_count, uint64_t payload_sum);
+/* NOLINTEND(bugprone-reserved-identifier) */
 
 ProtobufCMessage *__wrap_pd_decode(const ProtobufCMessageDescriptor *descriptor,
                                    struct pd_arena *arena, const uint8_t *bytes, size_t count)

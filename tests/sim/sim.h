@@ -217,6 +217,7 @@ struct sim_handle {
     uint64_t lost;   /* acknowledged pushes to the ledger that a crash took */
     uint64_t others; /* whose ids may be counted with them */
     bool known;      /* control knew the session when the daemon was killed */
+    bool odd;        /* joins with another definition than the model has */
     bool by_name;    /* joined without a definition: it cannot take an initialiser's place */
 };
 
@@ -262,6 +263,7 @@ struct sim_identity {
     X(CLIENT_CLOSE, "client-close")                                                                \
     X(CLIENT_PAUSE, "client-pause")                                                                \
     X(TWIN, "twin")                                                                                \
+    X(STRANGER, "stranger")                                                                        \
     X(BAD_GRADIENT, "bad-gradient")                                                                \
     X(DAEMON_KILL, "daemon-kill")                                                                  \
     X(DAEMON_STOP, "daemon-stop")                                                                  \
@@ -297,10 +299,10 @@ struct sim_options {
 /* clang-format off */
 #define SIM_COUNT_LIST(X) \
     X(events) X(clients) X(shards) X(pushes) X(pulls) X(cancels) X(joins) X(creates) X(attaches) \
-    X(pings) X(sets) X(reports) X(commanded) X(lists) X(stats) X(deletes) X(goodbyes) X(connections) \
-    X(resent) X(refused) X(unknown) X(ended_sessions) X(lost) X(jobs) X(snapshots) X(recoveries) \
-    X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(clean_stops) X(failed_starts) \
-    X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults) \
+    X(pings) X(sets) X(reports) X(commanded) X(lists) X(stats) X(deletes) X(goodbyes) \
+    X(connections) X(resent) X(refused) X(unknown) X(ended_sessions) X(lost) X(jobs) X(snapshots) \
+    X(recoveries) X(recovered_bytes) X(cuts) X(no_space) X(disk_faults) X(stops) X(clean_stops) \
+    X(failed_starts) X(refused_starts) X(daemon_starts) X(reshardings) X(client_starts) X(faults) \
     X(failed_allocations) X(virtual_ms)
 /* clang-format on */
 
@@ -448,6 +450,11 @@ void sim_daemon_write(struct sim *sim, struct sim_conn *conn);
 void sim_daemon_closed(struct sim *sim, struct sim_conn *conn);
 void sim_daemon_mail(struct sim *sim, uint32_t receiver);
 void sim_daemon_tick(struct sim *sim, uint32_t receiver);
+
+/* stranger.c */
+enum sim_nonsense { SIM_TOO_MUCH, SIM_BROKEN, SIM_NOT_ATTACHED, SIM_NO_KIND, SIM_NONSENSES };
+/* Comes and goes at once. */
+void sim_stranger_visit(struct sim *sim, uint32_t shard, enum sim_nonsense what);
 
 /* process.c */
 void sim_process_start(struct sim *sim, uint32_t number);

@@ -15,6 +15,9 @@ SIM, PARAMD, RUNS = sys.argv[1], sys.argv[2], int(sys.argv[3])
 REGRESSIONS = os.path.join(os.path.dirname(os.path.abspath(__file__)), "regressions")
 PLANT_SEEDS = 20000  # a plant is found within so many
 SHRUNK_FAULTS = 5    # at most
+ALL_REACHED = 2000   # so many runs have every status and every kind of record
+# README.md says why.
+NOT_REACHED = {"VERSION", "MOVED", "TIMEOUT", "UNREACHABLE", "FORKED"}
 
 
 def sim(*arguments):
@@ -61,13 +64,17 @@ class Runs(unittest.TestCase):
         self.assertGreaterEqual(mean("reshardings", "runs_with"), 0.33)
         for kind in ("pulls", "cancels", "creates", "attaches", "pings", "sets", "reports",
                      "lists", "stats", "deletes", "goodbyes", "resent", "refused", "unknown",
-                     "lost", "cuts", "snapshots", "no_space",
-                     "stops", "failed_starts", "refused_starts",
+                     "lost", "cuts", "snapshots", "commanded",
+                     "no_space", "stops", "clean_stops", "failed_starts", "refused_starts",
                      "failed_allocations"):
             self.assertGreater(mean(kind), 0, kind)
         for name in found[0]["means"]:
             if name.startswith("fault "):
                 self.assertGreater(mean(name), 0, name)
+        if RUNS >= ALL_REACHED:
+            for kind in ("statuses", "records"):
+                none = {name for name in found[0][kind] if not any(p[kind][name] for p in found)}
+                self.assertLessEqual(none, NOT_REACHED, kind)
 
     def test_the_same_seeds_are_the_same_runs(self):
         first = summary("--runs", 20, "--seed", 5)

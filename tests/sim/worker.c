@@ -46,8 +46,17 @@ static void start_join(struct sim *sim, struct sim_process *process, uint32_t mo
     handle->others = identity->joined[model] > identity->epochs[model] ? UINT32_MAX : 0;
     identity->joined[model] = identity->epochs[model] + 1;
     handle->by_name = !handle->by_name && sim_random_chance(&process->random, 10);
+    const struct sim_model_record *known = sim->ledger.records;
+    while (known != NULL && (known->model != model || !known->told)) {
+        known = known->next;
+    }
+    /* Where the model is not there, it would be made so. */
+    handle->odd =
+        sim_random_chance(&process->random, 4) && sim->durable && model == 0 && known != NULL;
     if (!handle->by_name) {
-        options.definition = sim_plan_definition(plan);
+        struct sim_model_plan other = *plan;
+        other.block_elements = handle->odd ? 3072 - plan->block_elements : plan->block_elements;
+        options.definition = sim_plan_definition(&other);
         handle->values = sim_plan_values(plan, 1.0F + (float)process->serial / 1024.0F);
         options.initial = handle->values;
     }
@@ -89,7 +98,7 @@ static void step_join(struct sim *sim, struct sim_process *process, uint32_t mod
             ->told = true;
     } else if (status == PARAMD_SESSION_EXPIRED) {
         sim->identities[process->identity].epochs[model]++;
-    } else if (status == PARAMD_MISMATCH || status == PARAMD_INVALID ||
+    } else if ((status == PARAMD_MISMATCH && !handle->odd) || status == PARAMD_INVALID ||
                status == PARAMD_UNSUPPORTED ||
                (status == PARAMD_PROTOCOL && sim->counts.failed_allocations == 0)) {
         sim_violate(sim, "a join failed: %s", pd_join_text(handle->join));
@@ -267,8 +276,9 @@ static void set(struct sim *sim, struct sim_process *process, uint32_t model)
     bool by_name = sim_random_chance(&process->random, 20);
     bool rate = sim_random_chance(&process->random, 50) && model > 0;
     uint64_t value = sim_random_between(&process->random, 10, 1000000);
+    bool odd = sim_random_chance(&process->random, 5);
     hyper.name = (char *)(uintptr_t)(rate ? "lr" : "clip_value"); /* above every gradient */
-    hyper.number = rate ? (double)value / 1e9 : (double)value;
+    hyper.number = odd ? -1 : rate ? (double)value / 1e9 : (double)value;
     message.model = sim->plans[model].name;
     message.group = (char *)(uintptr_t) "g0";
     message.n_hypers = 1;
@@ -345,11 +355,14 @@ static void step_call(struct sim *sim, struct sim_process *process, struct sim_c
     sim_reached_status(status);
     sim_trace(sim, "call is over (process, kind, -status)", number_of(sim, process), call->kind,
               (uint64_t)-status);
-    bool allowed = call->kind == PD_KIND_SNAPSHOT && !sim->durable;
-    if (status == PARAMD_INVALID || status == PARAMD_PROTOCOL ||
-        (status == PARAMD_UNSUPPORTED && !allowed)) {
-        sim_violate(sim, "a %s was refused: %s", pd_kind_name(call->kind),
-                    pd_call_text(call->call));
+    bool odd = call->kind == PD_KIND_SET && call->value < 0;
+    bool allowed =
+        (status == PARAMD_UNSUPPORTED && call->kind == PD_KIND_SNAPSHOT && !sim->durable) ||
+        (status == PARAMD_INVALID && odd);
+    if ((!allowed && (status == PARAMD_INVALID || status == PARAMD_UNSUPPORTED)) ||
+        status == PARAMD_PROTOCOL || (status == PARAMD_OK && odd)) {
+        sim_violate(sim, "a %s is answered with %s: %s", pd_kind_name(call->kind),
+                    paramd_status_name(status), pd_call_text(call->call));
     }
     pd_call_destroy(call->call);
     call->call = NULL;
