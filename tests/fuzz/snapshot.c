@@ -88,7 +88,9 @@ static void put_end(struct writer *writer, struct pd_input *input)
         return;
     }
     pd_store(header, writer->serial + slip(writer, input), 8);
-    pd_store(header + 8, end + slip(writer, input), 8);
+    uint64_t end_slip = slip(writer, input);
+    writer->loose = writer->loose || end_slip != 0; /* bytes behind may make it true */
+    pd_store(header + 8, end + end_slip, 8);
     put_piece(writer, input, PD_SNAPSHOT_END, header);
     memset(writer->file.bytes + writer->file.count, 0, end - writer->file.count);
     writer->file.count = end;
