@@ -509,7 +509,10 @@ static enum paramd_status begin_epoch(struct recovery *recovery)
     for (uint32_t i = 0; i < options->shards; i++) {
         epoch->logs[i].id = options->random(options->context);
     }
-    enum paramd_status status = pd_manifest_write(options->disk, manifest, &error);
+    enum paramd_status status = pd_data_dir_clear(options->disk, &error);
+    if (status == PARAMD_OK) {
+        status = pd_manifest_write(options->disk, manifest, &error);
+    }
     return status == PARAMD_OK ? status : storage_failed(recovery, status, &error);
 }
 

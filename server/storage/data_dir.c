@@ -130,11 +130,21 @@ enum paramd_status pd_data_dir_check(const struct pd_disk *disk, const struct pd
     return status;
 }
 
-enum paramd_status pd_data_dir_sweep(const struct pd_disk *disk, const struct pd_manifest *manifest,
+static bool is_unfinished(const void *argument, const char *name)
+{
+    (void)argument;
+    size_t bytes = strlen(name);
+    return pd_file_use(NULL, name) != PD_FILE_FOREIGN && bytes > 4 &&
+           strcmp(name + bytes - 4, ".new") == 0;
+}
+
+static enum paramd_status remove_all(const struct pd_disk *disk,
+                                     bool (*unwanted)(const void *argument, const char *name),
+                                     const struct pd_manifest *manifest,
                                      struct pd_storage_error *ret_error)
 {
     struct pd_names names;
-    struct pd_disk_result result = pd_names_init(&names, disk, is_left_over, manifest);
+    struct pd_disk_result result = pd_names_init(&names, disk, unwanted, manifest);
     if (result.status == PARAMD_OK) {
         result = pd_names_unlink(&names, disk);
     }
@@ -142,4 +152,15 @@ enum paramd_status pd_data_dir_sweep(const struct pd_disk *disk, const struct pd
     return result.status == PARAMD_OK
                ? PARAMD_OK
                : pd_storage_fail(ret_error, result.status, "", 0, result.text);
+}
+
+enum paramd_status pd_data_dir_clear(const struct pd_disk *disk, struct pd_storage_error *ret_error)
+{
+    return remove_all(disk, is_unfinished, NULL, ret_error);
+}
+
+enum paramd_status pd_data_dir_sweep(const struct pd_disk *disk, const struct pd_manifest *manifest,
+                                     struct pd_storage_error *ret_error)
+{
+    return remove_all(disk, is_left_over, manifest, ret_error);
 }

@@ -32,6 +32,11 @@ enum paramd_status pd_data_dir_check(const struct pd_disk *disk, const struct pd
                                      struct pd_storage_error *ret_error)
     __attribute__((warn_unused_result));
 
+/* Removes what a daemon that is gone was making: it may have all of a full disk's space. The
+ * directory was checked. DISK: what is gone is unknown, and does not matter. Blocks. */
+enum paramd_status pd_data_dir_clear(const struct pd_disk *disk, struct pd_storage_error *ret_error)
+    __attribute__((warn_unused_result));
+
 /* Removes what is left over, those of a snapshot given up among it: not while one is being written.
  * The manifest is durable, and the directory was checked. DISK: what is gone is unknown, and does
  * not matter. Blocks. */

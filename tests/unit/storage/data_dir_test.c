@@ -159,6 +159,23 @@ START_TEST(data_without_a_manifest_is_refused)
 }
 END_TEST
 
+START_TEST(what_was_being_made_is_cleared_and_nothing_else)
+{
+    static const char *const kept[] = {"MANIFEST", "control.00000009.00000", "notes.new", "x.new"};
+    static const char *const gone[] = {"MANIFEST.new", "control.00000009.00000.new",
+                                       "shard-000.00000001.00003.new", "snapshot-00000001.000.new"};
+    for (unsigned i = 0; i < 4; i++) {
+        make(kept[i]);
+        make(gone[i]);
+    }
+    ck_assert_int_eq(pd_data_dir_clear(disk, &error), PARAMD_OK);
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert(there(kept[i]));
+        ck_assert(!there(gone[i]));
+    }
+}
+END_TEST
+
 START_TEST(a_disk_that_fails_is_told)
 {
     make("snapshot-00000001.000");
@@ -181,6 +198,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_sweep_removes_what_is_left_over_and_nothing_else);
     tcase_add_loop_test(cases, a_manifest_that_is_older_than_a_file_is_refused, 0, FILES);
     tcase_add_test(cases, data_without_a_manifest_is_refused);
+    tcase_add_test(cases, what_was_being_made_is_cleared_and_nothing_else);
     tcase_add_test(cases, a_disk_that_fails_is_told);
     suite_add_tcase(suite, cases);
     return suite;
