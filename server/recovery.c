@@ -19,10 +19,10 @@ struct task {
     struct pd_shard *shard;
     const char *text; /* why the core refused */
     uint64_t from_lsn;
-    uint64_t last_lsn; /* that was found, or made by sealing; 0: the log is empty */
+    char log[PD_WAL_LOG_NAME_BYTES];
+    struct pd_wal_reader reader; /* of the log */
     struct pd_arena arena;
     uint8_t *payload; /* of a record, at an address where numbers may stand */
-    bool whole;       /* the log ended with its end record, or has no records */
     enum paramd_status status;
     char error[PD_RECOVERY_TEXT_BYTES];
 };
@@ -36,6 +36,7 @@ struct recovery {
     uint32_t shard_count; /* of result->shards */
     const struct pd_manifest_snapshot *snapshot; /* that is being loaded */
     char error[PD_RECOVERY_TEXT_BYTES];
+    struct task control;
     struct task tasks[PD_SHARDS_MAX];
 };
 
@@ -69,18 +70,17 @@ static void tell_cut(const struct recovery *recovery, const struct pd_wal_reader
     }
 }
 
-static enum paramd_status reader_failed(const struct pd_wal_reader *reader,
-                                        enum paramd_status status, char *error)
+static enum paramd_status reader_failed(struct task *task, enum paramd_status status)
 {
-    return fail(error, status, "%s at offset %" PRIu64 ": %s", reader->error_file,
-                reader->error_offset, reader->error_text);
+    return fail(task->error, status, "%s at offset %" PRIu64 ": %s", task->reader.error_file,
+                task->reader.error_offset, task->reader.error_text);
 }
 
 static enum paramd_status read_records(struct recovery *recovery, struct task *task,
-                                       const char *log, struct pd_wal_reader *reader,
                                        take_record take)
 {
     const struct pd_recovery_options *options = recovery->options;
+    struct pd_wal_reader *reader = &task->reader;
     struct pd_wal_record record;
     enum paramd_status status;
     while ((status = pd_wal_reader_next(reader, &record)) == PARAMD_OK) {
@@ -94,35 +94,56 @@ static enum paramd_status read_records(struct recovery *recovery, struct task *t
         };
         options->progress(options->context, record.header_bytes + record.payload_bytes);
         if (record.lsn >= task->from_lsn && take(recovery, task, &logged) != PARAMD_OK) {
-            return fail(task->error, PARAMD_CORRUPT, "log %s, record %" PRIu64 " (%s): %s", log,
-                        record.lsn, pd_record_name(record.kind), task->text);
+            status = pd_wal_reader_refuse(reader, task->text);
+            return fail(task->error, status,
+                        "%s at offset %" PRIu64 ": record %" PRIu64 " (%s): %s", reader->error_file,
+                        reader->error_offset, record.lsn, pd_record_name(record.kind),
+                        reader->error_text);
         }
     }
-    return status == PARAMD_NOT_FOUND ? PARAMD_OK : reader_failed(reader, status, task->error);
+    return status == PARAMD_NOT_FOUND ? PARAMD_OK : reader_failed(task, status);
 }
 
-/* Reads a log from its task's first record and seals it. */
-static enum paramd_status read_log(struct recovery *recovery, struct task *task, const char *name,
+/* Every start seals the logs of those before it that have records, a drain all of its own. */
+static enum paramd_status check_whole(const struct recovery *recovery, uint32_t place,
+                                      struct task *task)
+{
+    const struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_wal_reader *reader = &task->reader;
+    bool whole = manifest->epochs[place].clean ||
+                 (place + 1 < manifest->epoch_count && reader->last_lsn > 0);
+    return whole && !reader->sealed
+               ? reader_failed(task, pd_wal_reader_refuse(reader, "the log is cut short, though it "
+                                                                  "had been closed whole"))
+               : PARAMD_OK;
+}
+
+/* Reads the task's log from its first record. It stays open, to be sealed. */
+static enum paramd_status read_log(struct recovery *recovery, uint32_t place, struct task *task,
                                    const struct pd_manifest_log *log, take_record take)
 {
-    struct pd_wal_reader reader;
-    enum paramd_status status = pd_wal_reader_init(&reader, recovery->options->disk, name, log->id,
-                                                   task->from_lsn, log->durable_lsn);
-    if (status != PARAMD_OK) {
-        status = reader_failed(&reader, status, task->error);
-    } else {
-        status = read_records(recovery, task, name, &reader, take);
-    }
+    pd_wal_reader_deinit(&task->reader); /* of the epoch before */
+    enum paramd_status status =
+        pd_wal_reader_init(&task->reader, recovery->options->disk, task->log, log->id,
+                           task->from_lsn, log->durable_lsn);
+    status = status == PARAMD_OK ? read_records(recovery, task, take) : reader_failed(task, status);
     if (status == PARAMD_OK) {
-        task->whole = reader.last_lsn == 0 || reader.sealed;
-        tell_cut(recovery, &reader);
-        status = pd_wal_reader_seal(&reader);
-        if (status != PARAMD_OK) {
-            status = reader_failed(&reader, status, task->error);
-        }
-        task->last_lsn = reader.last_lsn;
+        status = check_whole(recovery, place, task);
     }
-    pd_wal_reader_deinit(&reader);
+    return status;
+}
+
+/* Not before all logs have been read: until then a refusal leaves everything as it was. */
+static enum paramd_status seal_log(struct recovery *recovery, struct task *task,
+                                   struct pd_manifest_log *log)
+{
+    tell_cut(recovery, &task->reader);
+    enum paramd_status status = pd_wal_reader_seal(&task->reader);
+    log->durable_lsn = task->reader.last_lsn;
+    if (status != PARAMD_OK) {
+        status = reader_failed(task, status);
+        (void)snprintf(recovery->error, sizeof recovery->error, "%s", task->error);
+    }
     return status;
 }
 
@@ -143,35 +164,16 @@ static const struct pd_definition *find_definition(void *context, uint64_t model
     return pd_control_definition(recovery->result->control, model);
 }
 
-/* Every start seals the logs of those before it, a drain its own. */
-static enum paramd_status check_whole(const struct recovery *recovery, uint32_t place,
-                                      struct task *task, const char *log)
-{
-    const struct pd_manifest *manifest = &recovery->result->manifest;
-    if (!task->whole && (manifest->epochs[place].clean || place + 1 < manifest->epoch_count)) {
-        return fail(task->error, PARAMD_CORRUPT,
-                    "log %s is cut short, though it had been closed whole", log);
-    }
-    return PARAMD_OK;
-}
-
 /* A control that is what the log of the epoch at this place says. */
 static enum paramd_status replay_control(struct recovery *recovery, uint32_t place)
 {
-    struct pd_recovery *result = recovery->result;
-    struct pd_manifest_log *log = &result->manifest.epochs[place].control;
-    struct task *task = &recovery->tasks[0];
-    char name[PD_WAL_LOG_NAME_BYTES];
-    *task = (struct task){.from_lsn = 1};
-    pd_control_log_name(result->manifest.epochs[place].number, name);
-    enum paramd_status status = read_log(recovery, task, name, log, take_control);
-    if (status == PARAMD_OK) {
-        status = check_whole(recovery, place, task, name);
-    }
+    const struct pd_manifest_epoch *epoch = &recovery->result->manifest.epochs[place];
+    struct task *task = &recovery->control;
+    pd_control_log_name(epoch->number, task->log);
+    enum paramd_status status = read_log(recovery, place, task, &epoch->control, take_control);
     if (status != PARAMD_OK) {
         (void)snprintf(recovery->error, sizeof recovery->error, "%s", task->error);
     }
-    log->durable_lsn = task->last_lsn;
     return status;
 }
 
@@ -198,6 +200,7 @@ static enum paramd_status find_control(struct recovery *recovery)
             if (status != PARAMD_OK || pd_control_state_complete(result->control)) {
                 return status;
             }
+            tell_cut(recovery, &recovery->control.reader);
             status = begin_control(recovery);
         }
     }
@@ -306,16 +309,12 @@ static void replay_shard(void *argument, uint32_t index)
     struct recovery *recovery = argument;
     struct task *task = &recovery->tasks[index];
     const struct pd_manifest_epoch *epoch = &recovery->result->manifest.epochs[recovery->place];
-    char name[PD_WAL_LOG_NAME_BYTES];
-    pd_shard_log_name(index, epoch->number, name);
-    task->status = read_log(recovery, task, name, &epoch->logs[index],
+    pd_shard_log_name(index, epoch->number, task->log);
+    task->status = read_log(recovery, recovery->place, task, &epoch->logs[index],
                             recovery->place < recovery->live ? take_shard : refuse_shard);
-    if (task->status == PARAMD_OK) {
-        task->status = check_whole(recovery, recovery->place, task, name);
-    }
     if (task->status == PARAMD_OK &&
-        pd_shard_replay_end(task->shard, task->last_lsn, &task->text) != PARAMD_OK) {
-        task->status = fail(task->error, PARAMD_CORRUPT, "log %s at its end: %s", name, task->text);
+        pd_shard_replay_end(task->shard, task->reader.last_lsn, &task->text) != PARAMD_OK) {
+        task->status = reader_failed(task, pd_wal_reader_refuse(&task->reader, task->text));
     }
 }
 
@@ -325,7 +324,7 @@ static enum paramd_status replay_epochs(struct recovery *recovery)
     struct pd_manifest *manifest = &recovery->result->manifest;
     bool loaded = recovery->shard_count > 0; /* a snapshot of this epoch, which goes on */
     for (; recovery->place < manifest->epoch_count; recovery->place++) {
-        struct pd_manifest_epoch *epoch = &manifest->epochs[recovery->place];
+        const struct pd_manifest_epoch *epoch = &manifest->epochs[recovery->place];
         enum paramd_status status = loaded ? PARAMD_OK : deal(recovery, epoch->shards);
         if (status == PARAMD_OK) {
             status = do_tasks(recovery, replay_shard);
@@ -335,11 +334,26 @@ static enum paramd_status replay_epochs(struct recovery *recovery)
             return status;
         }
         for (uint32_t i = 0; i < recovery->shard_count; i++) {
-            epoch->logs[i].durable_lsn = recovery->tasks[i].last_lsn;
             recovery->tasks[i].from_lsn = 1;
         }
     }
     return PARAMD_OK;
+}
+
+/* Those of the last epoch, and the one that has control's state. */
+static enum paramd_status seal_logs(struct recovery *recovery)
+{
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    enum paramd_status status = PARAMD_OK;
+    if (recovery->live > 0) {
+        status =
+            seal_log(recovery, &recovery->control, &manifest->epochs[recovery->live - 1].control);
+    }
+    for (uint32_t i = 0; status == PARAMD_OK && i < recovery->shard_count; i++) {
+        status = seal_log(recovery, &recovery->tasks[i],
+                          &manifest->epochs[manifest->epoch_count - 1].logs[i]);
+    }
+    return status;
 }
 
 /* ---- snapshots ---- */
@@ -530,6 +544,9 @@ static enum paramd_status recover(struct recovery *recovery)
         status = replay_epochs(recovery);
     }
     if (status == PARAMD_OK) {
+        status = seal_logs(recovery);
+    }
+    if (status == PARAMD_OK) {
         status = deal(recovery, recovery->options->shards);
     }
     if (status == PARAMD_OK) {
@@ -537,6 +554,14 @@ static enum paramd_status recover(struct recovery *recovery)
         status = begin_epoch(recovery);
     }
     return status;
+}
+
+static void close_logs(struct recovery *recovery)
+{
+    pd_wal_reader_deinit(&recovery->control.reader);
+    for (uint32_t i = 0; i < PD_SHARDS_MAX; i++) {
+        pd_wal_reader_deinit(&recovery->tasks[i].reader);
+    }
 }
 
 enum paramd_status pd_recover(const struct pd_recovery_options *options,
@@ -551,6 +576,7 @@ enum paramd_status pd_recover(const struct pd_recovery_options *options,
         recovery->options = options;
         recovery->result = result;
         recovery->definitions = (struct pd_definitions){find_definition, recovery};
+        recovery->control.from_lsn = 1;
         for (uint32_t i = 0; i < PD_SHARDS_MAX; i++) {
             recovery->tasks[i].from_lsn = 1;
         }
@@ -560,6 +586,7 @@ enum paramd_status pd_recover(const struct pd_recovery_options *options,
             destroy_shards(result->shards, recovery->shard_count);
             pd_control_destroy(result->control);
         }
+        close_logs(recovery);
     }
     free(recovery);
     if (status != PARAMD_OK) {

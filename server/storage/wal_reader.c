@@ -354,6 +354,7 @@ static bool good_record(struct pd_wal_reader *reader, uint64_t offset,
         reader->_batch_lsn = prefix.lsn;
         reader->_batch_offset = offset;
     }
+    reader->_record_offset = offset;
     reader->_offset = offset + bytes;
     reader->_records_end = reader->_offset;
     return true;
@@ -545,6 +546,12 @@ enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
         }
     }
     return reader->_status;
+}
+
+enum paramd_status pd_wal_reader_refuse(struct pd_wal_reader *reader, const char *text)
+{
+    uint32_t file = reader->_segment_count > 0 ? reader->_found[reader->_segment].file : 0;
+    return fail(reader, PARAMD_CORRUPT, file, reader->_record_offset, text);
 }
 
 uint64_t pd_wal_reader_done_bytes(const struct pd_wal_reader *reader)

@@ -51,8 +51,9 @@ struct pd_wal_reader {
     size_t _oldest;  /* the file used longest ago, if that is none of the segments */
     size_t _segment; /* the one being read */
     uint64_t _segment_bytes;
-    uint64_t _offset;      /* in it, of the next record */
-    uint64_t _records_end; /* of the last good one */
+    uint64_t _offset;        /* in it, of the next record */
+    uint64_t _records_end;   /* of the last good one */
+    uint64_t _record_offset; /* where that one begins */
     uint64_t _batch_lsn;
     uint64_t _batch_offset; /* where the last good batch begins; 0: none in this segment */
 
@@ -80,6 +81,10 @@ void pd_wal_reader_deinit(struct pd_wal_reader *reader);
 enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
                                       struct pd_wal_record *ret_record)
     __attribute__((warn_unused_result));
+
+/* What was read is good here, but not to the caller, who says why: the error stands at the last
+ * record. CORRUPT. */
+enum paramd_status pd_wal_reader_refuse(struct pd_wal_reader *reader, const char *text);
 
 /* How far it has come, and of how much: bytes of the log's files, whatever is in them. */
 uint64_t pd_wal_reader_done_bytes(const struct pd_wal_reader *reader);
