@@ -509,25 +509,12 @@ static enum paramd_status start_shard(struct node *node, uint32_t shard)
     return PARAMD_OK;
 }
 
-/* Control's log and the snapshots, and what control tells the shards to begin with. */
+/* Control's log, and what control tells the shards to begin with. */
 static enum paramd_status start_logs(struct node *node)
 {
     enum paramd_status status =
         pd_log_writer_start(&node->control_writer, &node->loop.uv, node->store->disk,
                             node->store->control_log_name, on_control_written, node);
-    if (status == PARAMD_OK) {
-        const struct pd_snapshots_options options = {
-            .store = node->store,
-            .control = node->control,
-            .threads = node->threads,
-            .shards = node->started,
-            .every_ms = node->config->snapshot_every_us / 1000,
-            .every_updates = node->config->snapshot_updates,
-            .ended = on_snapshot,
-            .context = node,
-        };
-        status = pd_snapshots_open(&node->snapshots, &node->loop.uv, &options);
-    }
     if (status == PARAMD_OK) {
         status = pd_control_host_recovered(node->control, node->store->recovery->clean, now_us());
     }
@@ -614,9 +601,31 @@ static void log_ready(const struct node *node)
     pd_log_end(&line);
 }
 
+static enum paramd_status open_snapshots(struct node *node)
+{
+    const struct pd_snapshots_options options = {
+        .store = node->store,
+        .control = node->control,
+        .threads = node->threads,
+        .shards = node->started,
+        .every_ms = node->config->snapshot_every_us / 1000,
+        .every_updates = node->config->snapshot_updates,
+        .ended = on_snapshot,
+        .context = node,
+    };
+    return pd_snapshots_open(&node->snapshots, &node->loop.uv, &options);
+}
+
+/* Control's start is durable. No snapshot before that: it lets go of the epoch whose log has what
+ * control knew. */
 static void open_doors(struct node *node)
 {
-    node->status = listen_for_workers(node);
+    if (node->store != NULL) {
+        node->status = open_snapshots(node);
+    }
+    if (node->status == PARAMD_OK) {
+        node->status = listen_for_workers(node);
+    }
     if (node->status == PARAMD_OK) {
         node->state = NODE_RUNNING;
         log_ready(node);
