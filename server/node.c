@@ -84,7 +84,7 @@ struct node {
     uint32_t waiting_max;
     char tcp[PD_ADDRESS_BYTES];
     enum paramd_status status; /* why it could not start; error says it */
-    char error[PD_RECOVERY_TEXT_BYTES];
+    char error[PD_STORE_TEXT_BYTES];
 };
 
 static uint64_t now_us(void)

@@ -116,7 +116,7 @@ static void progress(void *context, uint64_t bytes)
 static enum paramd_status disk_failed(const struct pd_disk_result *result, const char *directory,
                                       char *error)
 {
-    (void)snprintf(error, PD_RECOVERY_TEXT_BYTES, "data directory %s: %s", directory, result->text);
+    (void)snprintf(error, PD_STORE_TEXT_BYTES, "data directory %s: %s", directory, result->text);
     return result->status;
 }
 
@@ -135,6 +135,24 @@ static enum paramd_status lock(struct pd_store *store, const char *directory, ch
         return disk_failed(&result, directory, error);
     }
     return PARAMD_OK;
+}
+
+/* What recovery said, the directory, and what to do. */
+static enum paramd_status recover(struct pd_store *store, const struct pd_recovery_options *options,
+                                  const char *directory, char *error)
+{
+    char why[PD_RECOVERY_TEXT_BYTES];
+    enum paramd_status status = pd_recover(options, &store->recovery, why);
+    if (status == PARAMD_CORRUPT) {
+        (void)snprintf(
+            error, PD_STORE_TEXT_BYTES,
+            "data directory %s is damaged and was left as it is: %s; \"paramctl verify "
+            "%s\" checks all of it; put back a copy of what is damaged, then start again",
+            directory, why, directory);
+    } else if (status != PARAMD_OK) {
+        (void)snprintf(error, PD_STORE_TEXT_BYTES, "data directory %s: %s", directory, why);
+    }
+    return status;
 }
 
 static void plan_logs(struct pd_store *store, uint32_t shards, uint64_t log_max)
@@ -174,11 +192,11 @@ static void sweep(const struct pd_store *store)
 enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_t log_max,
                                  const struct pd_control_options *control,
                                  const struct pd_shard_options *shard, struct pd_store **ret_store,
-                                 char error[PD_RECOVERY_TEXT_BYTES])
+                                 char error[PD_STORE_TEXT_BYTES])
 {
     struct pd_store *store = calloc(1, sizeof *store);
     if (store == NULL) {
-        (void)snprintf(error, PD_RECOVERY_TEXT_BYTES, "there is no memory to begin");
+        (void)snprintf(error, PD_STORE_TEXT_BYTES, "there is no memory to begin");
         return PARAMD_NO_MEMORY;
     }
     struct reading reading = {.started_ms = now_ms()};
@@ -196,7 +214,7 @@ enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_
     };
     enum paramd_status status = lock(store, directory, error);
     if (status == PARAMD_OK) {
-        status = pd_recover(&options, &store->recovery, error);
+        status = recover(store, &options, directory, error);
     }
     if (status != PARAMD_OK) {
         pd_store_close(store);

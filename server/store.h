@@ -6,6 +6,8 @@
 #include "server/recovery.h"
 #include "server/storage/wal.h"
 
+enum { PD_STORE_TEXT_BYTES = 2048 };
+
 /* To be read by the node, which takes over control and shards out of recovery. */
 struct pd_store {
     const struct pd_disk *disk;
@@ -25,7 +27,7 @@ struct pd_store {
 enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_t log_max,
                                  const struct pd_control_options *control,
                                  const struct pd_shard_options *shard, struct pd_store **ret_store,
-                                 char error[PD_RECOVERY_TEXT_BYTES])
+                                 char error[PD_STORE_TEXT_BYTES])
     __attribute__((warn_unused_result));
 /* All logs have been closed, and the last snapshot has everything: the next start may rely on it.
  */
