@@ -11,20 +11,35 @@ static void run(void *context)
     writer->_result = pd_wal_files_run(&writer->_files, &writer->_job);
 }
 
-static void log_failure(const struct pd_log_writer *writer)
+static void log_result(const struct pd_log_writer *writer, enum pd_log_level level,
+                       const char *message)
 {
     struct pd_log_line line;
-    pd_log_begin(&line, PD_LOG_ERROR, "a log could not be written");
+    pd_log_begin(&line, level, message);
     pd_log_text(&line, "log", "%s", writer->_log);
     pd_log_text(&line, "reason", "%s", writer->_result.text);
     pd_log_end(&line);
+}
+
+static void note_space(struct pd_log_writer *writer)
+{
+    bool no_space = writer->_result.status == PARAMD_RESOURCE_EXHAUSTED;
+    if (no_space != writer->_no_space) {
+        writer->_no_space = no_space;
+        log_result(writer, no_space ? PD_LOG_WARN : PD_LOG_INFO,
+                   no_space ? "no space for a log: what it must have is refused or waits until "
+                              "there is"
+                            : "there is space for the log again");
+    }
 }
 
 static void done(void *context)
 {
     struct pd_log_writer *writer = context;
     if (pd_log_writer_failed(writer)) {
-        log_failure(writer);
+        log_result(writer, PD_LOG_ERROR, "a log could not be written");
+    } else if (writer->_job.kind == PD_WAL_PREPARE) {
+        note_space(writer);
     }
     writer->_done(writer->_context, writer->_result.status);
 }

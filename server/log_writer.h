@@ -15,13 +15,14 @@ struct pd_log_writer {
     struct pd_wal_job _job;
     struct pd_disk_result _result;
     bool _running;
+    bool _no_space; /* the last file could not be prepared */
     char _log[PD_WAL_LOG_NAME_BYTES];
     void (*_done)(void *context, enum paramd_status status);
     void *_context;
 };
 
-/* done is called on the loop's thread after each job, for pd_wal_job_done; a job that failed for
- * good has been logged then. disk outlives the writer. */
+/* done is called on the loop's thread after each job, for pd_wal_job_done; a job that failed
+ * has been logged then, a disk that stays full once. disk outlives the writer. */
 enum paramd_status pd_log_writer_start(struct pd_log_writer *writer, uv_loop_t *loop,
                                        const struct pd_disk *disk, const char *log,
                                        void (*done)(void *context, enum paramd_status status),
