@@ -16,7 +16,7 @@ sys.path.append(os.path.join(ROOT, "tests", "integration"))
 
 from support import daemon, ledger  # noqa: E402
 from support.node import FAULTY, Node  # noqa: E402
-from volume import Volume  # noqa: E402
+from support.volume import Volume  # noqa: E402
 
 CUTS = int(os.environ.get("PARAMD_CUTS", "75"))
 CONTROL_CUTS = 20

@@ -36,16 +36,16 @@ def missing():
 
 
 class Volume:
-    """A mounted one. Use it in a with statement."""
+    """A mounted one; OSError where there can be none. Use it in a with statement."""
 
-    def __init__(self, kind):
+    def __init__(self, kind, image_bytes=IMAGE_BYTES):
         self.folder = tempfile.mkdtemp(prefix="paramd-volume-")
         self.image = os.path.join(self.folder, "image")
         self.path = os.path.join(self.folder, "mounted")
         os.mkdir(self.path)
         try:
             with open(self.image, "wb") as file:
-                file.truncate(IMAGE_BYTES)
+                file.truncate(image_bytes)
             run(*MAKE[kind], self.image)
             self.mount()
         except BaseException:
