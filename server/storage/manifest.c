@@ -387,6 +387,29 @@ void pd_manifest_add_snapshot(struct pd_manifest *manifest,
             manifest->epoch_count * sizeof *manifest->epochs);
 }
 
+enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_manifest *manifest,
+                                       const struct pd_manifest_snapshot *snapshot,
+                                       struct pd_storage_error *ret_error)
+{
+    struct pd_manifest *next = malloc(sizeof *next);
+    if (next == NULL) {
+        return pd_storage_fail(ret_error, PARAMD_NO_MEMORY, new_name, 0, "no memory to write it");
+    }
+    *next = *manifest;
+    pd_manifest_add_snapshot(next, snapshot);
+    struct pd_manifest_epoch *epoch = &next->epochs[next->epoch_count - 1];
+    PD_ASSERT(epoch->number == snapshot->epoch);
+    for (uint32_t i = 0; i < snapshot->shards; i++) {
+        epoch->logs[i].durable_lsn = snapshot->files[i].start_lsn;
+    }
+    enum paramd_status status = pd_manifest_write(disk, next, ret_error);
+    if (status == PARAMD_OK) {
+        *manifest = *next;
+    }
+    free(next);
+    return status;
+}
+
 const struct pd_manifest_epoch *pd_manifest_find_epoch(const struct pd_manifest *manifest,
                                                        uint32_t number)
 {

@@ -81,6 +81,13 @@ struct pd_manifest_epoch *pd_manifest_add_epoch(struct pd_manifest *manifest, ui
 void pd_manifest_add_snapshot(struct pd_manifest *manifest,
                               const struct pd_manifest_snapshot *snapshot);
 
+/* The same, durable, and the newest epoch's logs known to be up to where it begins. Returns what
+ * pd_manifest_write does; unless OK, the manifest is as it was. Blocks. */
+enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_manifest *manifest,
+                                       const struct pd_manifest_snapshot *snapshot,
+                                       struct pd_storage_error *ret_error)
+    __attribute__((warn_unused_result));
+
 /* NULL: there is none, or none any more. */
 const struct pd_manifest_epoch *pd_manifest_find_epoch(const struct pd_manifest *manifest,
                                                        uint32_t number);

@@ -30,24 +30,25 @@ static void release_logs(struct sim *sim)
     }
 }
 
+/* Files of one that was given up go, too. */
 static enum paramd_status publish(struct sim *sim)
 {
     struct sim_storage *storage = &sim->storage;
     struct pd_manifest *manifest = &storage->recovery->manifest;
     const struct pd_disk *disk = pd_sim_disk_of(storage->disk);
     struct pd_storage_error error;
-    pd_manifest_add_snapshot(manifest, &storage->taking);
-    struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
-    for (uint32_t i = 0; i < sim->daemon.shards; i++) {
-        epoch->logs[i].durable_lsn = storage->taking.files[i].start_lsn;
-    }
-    enum paramd_status status = pd_manifest_write(disk, manifest, &error);
-    sim_trace(sim, "snapshot is published (number, -status)", storage->taking.number,
-              (uint64_t)-status, 0);
+    enum paramd_status status = storage->status;
     if (status == PARAMD_OK) {
-        sim->counts.snapshots++;
+        status = pd_manifest_publish(disk, manifest, &storage->taking, &error);
+        sim_trace(sim, "snapshot is published (number, -status)", storage->taking.number,
+                  (uint64_t)-status, 0);
+    }
+    if (status != PARAMD_DISK) {
         enum paramd_status swept = pd_data_dir_sweep(disk, manifest, &error);
         sim_trace(sim, "what is not needed goes (-status)", (uint64_t)-swept, 0, 0);
+    }
+    if (status == PARAMD_OK) {
+        sim->counts.snapshots++;
         release_logs(sim);
     }
     sim_storage_look(sim, SIM_NOBODY);
@@ -58,7 +59,7 @@ static void end(struct sim *sim)
 {
     struct sim_storage *storage = &sim->storage;
     struct sim_daemon *daemon = &sim->daemon;
-    enum paramd_status status = storage->status == PARAMD_OK ? publish(sim) : storage->status;
+    enum paramd_status status = publish(sim);
     const struct pd_snapshot_result result = {
         .status = status == PARAMD_OK || status == PARAMD_DISK ? status : PARAMD_RESOURCE_EXHAUSTED,
         .text = "there is none",

@@ -44,7 +44,7 @@ static void add_epoch(uint32_t shards)
     }
 }
 
-static void add_snapshot(void)
+static struct pd_manifest_snapshot next_snapshot(void)
 {
     const struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
     struct pd_manifest_snapshot snapshot = {.number = manifest->last_snapshot + 1,
@@ -54,6 +54,12 @@ static void add_snapshot(void)
     for (uint32_t i = 0; i < epoch->shards; i++) {
         snapshot.files[i] = (struct pd_manifest_file){snapshot.number * 4096, i + 7, i * 5};
     }
+    return snapshot;
+}
+
+static void add_snapshot(void)
+{
+    struct pd_manifest_snapshot snapshot = next_snapshot();
     pd_manifest_add_snapshot(manifest, &snapshot);
 }
 
@@ -344,6 +350,30 @@ START_TEST(without_space_the_old_one_stays_and_nothing_is_left_over)
 }
 END_TEST
 
+START_TEST(a_snapshot_counts_only_once_that_is_durable)
+{
+    fill();
+    write_manifest();
+    struct pd_manifest_snapshot snapshot = next_snapshot();
+    for (uint64_t call = 1; call <= 3; call++) {
+        pd_sim_disk_plan(sim, PD_SIM_NO_SPACE, pd_sim_disk_calls(sim) + call);
+        ck_assert_int_eq(pd_manifest_publish(disk, manifest, &snapshot, &error),
+                         PARAMD_RESOURCE_EXHAUSTED);
+        ck_assert_int_eq(read_manifest(), PARAMD_OK);
+        expect_equal();
+    }
+    ck_assert_int_eq(pd_manifest_publish(disk, manifest, &snapshot, &error), PARAMD_OK);
+    ck_assert_int_eq(read_manifest(), PARAMD_OK);
+    expect_equal();
+    ck_assert_uint_eq(found->last_snapshot, snapshot.number);
+    const struct pd_manifest_epoch *epoch = &found->epochs[found->epoch_count - 1];
+    ck_assert_uint_eq(epoch->number, snapshot.epoch);
+    for (uint32_t i = 0; i < snapshot.shards; i++) {
+        ck_assert_uint_eq(epoch->logs[i].durable_lsn, snapshot.files[i].start_lsn);
+    }
+}
+END_TEST
+
 Suite *pd_test_suite(void)
 {
     Suite *suite = suite_create("manifest");
@@ -358,6 +388,7 @@ Suite *pd_test_suite(void)
     tcase_add_loop_test(cases, one_that_makes_no_sense_is_refused, 0, 13);
     tcase_add_test(cases, whatever_fails_and_whenever_it_crashes_the_old_or_the_new_one_is_there);
     tcase_add_test(cases, without_space_the_old_one_stays_and_nothing_is_left_over);
+    tcase_add_test(cases, a_snapshot_counts_only_once_that_is_durable);
     suite_add_tcase(suite, cases);
     return suite;
 }
