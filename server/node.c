@@ -72,7 +72,7 @@ struct node {
     struct pd_store *store; /* NULL: nothing is kept */
     struct pd_log_writer control_writer;
     struct pd_snapshots snapshots;
-    bool saved; /* the last snapshot has everything */
+    bool saved;   /* the last snapshot has everything */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
@@ -317,7 +317,7 @@ static void save(struct node *node)
     pd_log_message(PD_LOG_INFO, "stopping: taking a last snapshot; a second signal skips it");
     node->state = NODE_SAVING;
     (void)uv_timer_stop(&node->deadline);
-    pd_snapshots_begin(&node->snapshots, true);
+    pd_snapshots_take_last(&node->snapshots);
 }
 
 /* Everything is closed whole, so that the next start can check every byte. */
@@ -335,9 +335,7 @@ static void on_snapshot(void *context, enum paramd_status status, bool clean)
     if (status == PARAMD_DISK) {
         end_at_once(node);
     }
-    if (node->state == NODE_SAVING && !clean) {
-        pd_snapshots_begin(&node->snapshots, true);
-    } else if (node->state == NODE_SAVING) {
+    if (node->state == NODE_SAVING && clean) {
         node->saved = status == PARAMD_OK;
         end_logs(node);
     }
@@ -365,9 +363,7 @@ static void on_reports(void *context, struct pd_link *list)
             pd_snapshots_saved(&node->snapshots, report);
             break;
         case PD_SHARD_LOG_FILLS:
-            if (node->state == NODE_RUNNING) {
-                pd_snapshots_begin(&node->snapshots, false);
-            }
+            pd_snapshots_need(&node->snapshots);
             break;
         case PD_SHARD_STOPPED:
             node->stopped++;

@@ -61,12 +61,13 @@ struct pd_shard_thread {
     /* Used by both threads. */
     struct pd_mailbox orders;
     struct pd_mailbox messages;
-    _Atomic uint64_t closed_count; /* these two are written by the shard's thread only */
+    _Atomic uint64_t closed_count; /* these are written by the shard's thread only */
     _Atomic uint64_t applied_count;
     /* The control thread's. */
     struct order pause_order;
     struct order save_order;
-    struct order give_up_order;
+    struct order give_up_orders[2];
+    unsigned give_up_next;
     struct order release_order;
     struct order drain_order;
     struct order end_log_order;
@@ -335,7 +336,6 @@ static void on_saved(void *context, enum paramd_status status, const struct pd_m
 
 static void begin_save(struct pd_shard_thread *thread, const struct pd_snapshot_head *head)
 {
-    thread->log_fills = false;
     if (thread->pause == PAUSE_BROKEN) {
         on_saved(thread, PARAMD_TIMEOUT, NULL);
     } else {
@@ -382,6 +382,7 @@ static void follow(struct pd_shard_thread *thread, struct order *order)
         break;
     case ORDER_RELEASE_LOG:
         pd_host_release_log(thread->host, order->lsn);
+        thread->log_fills = false; /* the node has heard of it; perhaps it still does */
         break;
     case ORDER_DRAIN:
         thread->draining = true;
@@ -495,6 +496,14 @@ static void update_active(struct pd_shard_thread *thread)
     }
 }
 
+/* For the control thread to read at any time. */
+static void show_counts(struct pd_shard_thread *thread)
+{
+    const struct pd_host *host = thread->host;
+    atomic_store_explicit(&thread->applied_count, pd_host_applied_count(host),
+                          memory_order_relaxed);
+}
+
 static void settle(void *context)
 {
     struct pd_shard_thread *thread = context;
@@ -510,8 +519,7 @@ static void settle(void *context)
         write_log(thread);
         update_active(thread);
     }
-    atomic_store_explicit(&thread->applied_count, pd_host_applied_count(thread->host),
-                          memory_order_relaxed);
+    show_counts(thread);
     struct pd_link outgoing;
     pd_link_init(&outgoing);
     struct pd_message *message = NULL;
@@ -634,9 +642,13 @@ void pd_shard_thread_deliver(struct pd_shard_thread *thread, struct pd_link *mes
     }
 }
 
+/* Nothing is ordered behind a stop. */
 static void send_order(struct pd_shard_thread *thread, struct order *order, enum order_kind kind)
 {
     struct pd_link list;
+    if (thread->stop_ordered) {
+        return;
+    }
     pd_link_init(&list);
     order->kind = kind;
     pd_link_init(&order->link);
@@ -646,7 +658,7 @@ static void send_order(struct pd_shard_thread *thread, struct order *order, enum
 
 bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arrival *arrival)
 {
-    struct order *order = malloc(sizeof *order);
+    struct order *order = thread->stop_ordered ? NULL : malloc(sizeof *order);
     if (order == NULL) {
         return false;
     }
@@ -681,9 +693,12 @@ void pd_shard_thread_save(struct pd_shard_thread *thread, const struct pd_snapsh
     send_order(thread, &thread->save_order, ORDER_SAVE);
 }
 
+/* The last one may still be on its way to a shard whose part was over; the one before is not, since
+ * something was heard of the shard after it. */
 void pd_shard_thread_give_up_save(struct pd_shard_thread *thread)
 {
-    send_order(thread, &thread->give_up_order, ORDER_GIVE_UP_SAVE);
+    thread->give_up_next ^= 1;
+    send_order(thread, &thread->give_up_orders[thread->give_up_next], ORDER_GIVE_UP_SAVE);
 }
 
 void pd_shard_thread_release_log(struct pd_shard_thread *thread, uint64_t lsn)
@@ -699,10 +714,8 @@ void pd_shard_thread_end_log(struct pd_shard_thread *thread)
 
 void pd_shard_thread_stop(struct pd_shard_thread *thread)
 {
-    if (!thread->stop_ordered) {
-        thread->stop_ordered = true;
-        send_order(thread, &thread->stop_order, ORDER_STOP);
-    }
+    send_order(thread, &thread->stop_order, ORDER_STOP);
+    thread->stop_ordered = true;
 }
 
 void pd_shard_thread_join(struct pd_shard_thread *thread)

@@ -20,7 +20,7 @@ enum pd_shard_report_kind {
     PD_SHARD_FAILED,    /* the log cannot be written: nothing more is acknowledged */
     PD_SHARD_PAUSED,    /* what would change blocks is held */
     PD_SHARD_SAVED,     /* its part of a snapshot is over, with this status */
-    PD_SHARD_LOG_FILLS, /* a snapshot would be good: see log_high */
+    PD_SHARD_LOG_FILLS, /* a snapshot is needed: see log_high */
     PD_SHARD_STOPPED    /* nothing more comes from it; join it */
 };
 
@@ -41,8 +41,8 @@ struct pd_shard_thread_options {
     bool pin;                   /* the thread stays on one core */
     const struct pd_disk *disk; /* with host.log: where it is written, under this name */
     const char *log_name;
-    uint64_t
-        log_high; /* bytes in the log from which on LOG_FILLS is said, once for each snapshot */
+    /* Bytes in the log from which on LOG_FILLS is said: once, and after each release_log again. */
+    uint64_t log_high;
 };
 
 /* control and reports are the node's mailboxes, for pd_message and pd_shard_report. The thread does

@@ -5,6 +5,12 @@
 #include "server/base/log.h"
 #include "server/storage/data_dir.h"
 
+/* What is needed and failed is tried again so often. */
+enum { RETRY_US = 5 * 1000 * 1000 };
+
+/* Epochs of which logs are kept: more take space and time at a start. */
+enum { EPOCHS_MANY = 16 };
+
 /* A kept snapshot is read once, within half a minute or so. */
 enum { SCRUB_MS = 1000, SCRUB_STEPS = 32, SCRUB_BYTES_MIN = 8 * 1024 * 1024 };
 
@@ -56,11 +62,19 @@ static void log_end(const struct pd_snapshots *snapshots, const struct pd_snapsh
     pd_log_end(&line);
 }
 
-static void end(struct pd_snapshots *snapshots, enum paramd_status status)
+static bool too_many_epochs(const struct pd_snapshots *snapshots)
+{
+    return snapshots->_options.store->recovery->manifest.epoch_count > EPOCHS_MANY;
+}
+
+static void begin(struct pd_snapshots *snapshots, bool pause);
+
+/* Nothing of it is left but its files, if it is kept. */
+static void end(struct pd_snapshots *snapshots)
 {
     uint64_t now = now_us();
     struct pd_snapshot_result result = {
-        .status = status,
+        .status = snapshots->_status,
         .number = snapshots->_taking.number,
         .us = now - snapshots->_begun_us,
         .held_us = snapshots->_held_us,
@@ -69,58 +83,71 @@ static void end(struct pd_snapshots *snapshots, enum paramd_status status)
         result.bytes += snapshots->_taking.files[i].bytes;
     }
     log_end(snapshots, &result);
-    if (status != PARAMD_OK) {
-        result.status = explain(status, &result.text);
+    if (result.status == PARAMD_OK) {
+        snapshots->_needed = too_many_epochs(snapshots);
+    } else {
+        snapshots->_retry_us = now + RETRY_US;
+        result.status = explain(result.status, &result.text);
     }
     snapshots->_taking.number = 0;
     pd_control_host_snapshot_done(snapshots->_options.control, &result, now);
-    snapshots->_options.ended(snapshots->_options.context, status, snapshots->_taking.clean);
+    snapshots->_options.ended(snapshots->_options.context, snapshots->_status,
+                              snapshots->_taking.clean);
+    if (snapshots->_last && !snapshots->_taking.clean) {
+        begin(snapshots, false);
+    }
 }
 
 /* ---- publishing ---- */
 
+static void log_error(enum pd_log_level level, const char *message,
+                      const struct pd_storage_error *error)
+{
+    struct pd_log_line line;
+    pd_log_begin(&line, level, message);
+    pd_log_text(&line, "file", "%s", error->file);
+    pd_log_text(&line, "reason", "%s", error->text);
+    pd_log_end(&line);
+}
+
+/* Files of one that was given up go, too: they may have the space that the next one needs. */
 static void publish(struct pd_snapshots *snapshots)
 {
     struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
-    struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
-    pd_manifest_add_snapshot(manifest, &snapshots->_taking);
-    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
-        epoch->logs[i].durable_lsn = snapshots->_taking.files[i].start_lsn;
+    const struct pd_disk *disk = snapshots->_options.store->disk;
+    struct pd_storage_error error;
+    if (snapshots->_status == PARAMD_OK) {
+        snapshots->_status = pd_manifest_publish(disk, manifest, &snapshots->_taking, &error);
+        if (snapshots->_status != PARAMD_OK) {
+            log_error(PD_LOG_ERROR, "a snapshot could not be published", &error);
+        }
     }
-    snapshots->_published =
-        pd_manifest_write(snapshots->_options.store->disk, manifest, &snapshots->_error);
-    snapshots->_swept = PARAMD_OK;
-    if (snapshots->_published == PARAMD_OK) {
-        snapshots->_swept =
-            pd_data_dir_sweep(snapshots->_options.store->disk, manifest, &snapshots->_error);
+    if (snapshots->_status != PARAMD_DISK &&
+        pd_data_dir_sweep(disk, manifest, &error) != PARAMD_OK) {
+        log_error(PD_LOG_WARN, "what is not needed any more stays", &error);
     }
 }
 
-/* Records that both kept snapshots have. */
+/* Records that both kept snapshots have. All shards hear of it: those whose logs fill say so again
+ * if they still do. */
 static void release_logs(struct pd_snapshots *snapshots)
 {
     const struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
     const struct pd_manifest_snapshot *oldest = &manifest->snapshots[0];
-    if (manifest->snapshot_count < PD_SNAPSHOTS_KEPT || oldest->epoch != snapshots->_taking.epoch) {
-        return;
-    }
+    bool both =
+        manifest->snapshot_count == PD_SNAPSHOTS_KEPT && oldest->epoch == snapshots->_taking.epoch;
     for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
-        pd_shard_thread_release_log(snapshots->_options.threads[i], oldest->files[i].start_lsn);
+        pd_shard_thread_release_log(snapshots->_options.threads[i],
+                                    both ? oldest->files[i].start_lsn : 0);
     }
 }
 
 static void published(struct pd_snapshots *snapshots)
 {
-    if (snapshots->_published == PARAMD_OK) {
+    if (snapshots->_status == PARAMD_OK) {
         release_logs(snapshots);
-    } else {
-        pd_log_message(PD_LOG_ERROR, "%s: %s", snapshots->_error.file, snapshots->_error.text);
     }
-    if (snapshots->_swept != PARAMD_OK) {
-        pd_log_message(PD_LOG_WARN, "%s: what is not needed any more stays: %s",
-                       snapshots->_error.file, snapshots->_error.text);
-    }
-    end(snapshots, snapshots->_published);
+    end(snapshots);
 }
 
 /* ---- scrubbing ---- */
@@ -154,7 +181,7 @@ static void scrubbed(struct pd_snapshots *snapshots)
         pd_log_end(&line);
         end_scrub(snapshots);
         snapshots->_scrubbed = true;
-        pd_snapshots_begin(snapshots, false);
+        snapshots->_needed = true;
     }
 }
 
@@ -191,8 +218,8 @@ static void run(void *context)
 /* MANIFEST changes: what is being scrubbed may go. */
 static void begin_to_publish(struct pd_snapshots *snapshots)
 {
-    if (snapshots->_complete && snapshots->_task == PD_SNAPSHOTS_IDLE) {
-        snapshots->_complete = false;
+    if (snapshots->_over && snapshots->_task == PD_SNAPSHOTS_IDLE) {
+        snapshots->_over = false;
         snapshots->_scrubbed = false;
         end_scrub(snapshots);
         snapshots->_task = PD_SNAPSHOTS_PUBLISHES;
@@ -214,34 +241,6 @@ static void done(void *context)
 }
 
 /* ---- taking ---- */
-
-static void on_due(uv_timer_t *due)
-{
-    pd_snapshots_begin(due->data, false);
-}
-
-enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop,
-                                     const struct pd_snapshots_options *options)
-{
-    *snapshots = (struct pd_snapshots){._options = *options};
-    enum paramd_status status =
-        pd_background_start(&snapshots->_background, loop, "paramd-manifest", run, done, snapshots);
-    if (status != PARAMD_OK) {
-        return status;
-    }
-    snapshots->_open = true;
-    (void)uv_timer_init(loop, &snapshots->_due);
-    (void)uv_timer_init(loop, &snapshots->_scrub_due);
-    snapshots->_due.data = snapshots;
-    snapshots->_scrub_due.data = snapshots;
-    (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
-    if (options->every_ms > 0) {
-        /* After a crash at once: what was replayed need not be again, however often it comes. */
-        uint64_t first_ms = options->store->recovery->clean ? options->every_ms : 0;
-        (void)uv_timer_start(&snapshots->_due, on_due, first_ms, options->every_ms);
-    }
-    return PARAMD_OK;
-}
 
 static bool active(const struct pd_snapshots *snapshots)
 {
@@ -272,14 +271,14 @@ static uint64_t applied_count(const struct pd_snapshots *snapshots)
     return count;
 }
 
-static void begin(struct pd_snapshots *snapshots, bool clean, bool pause)
+static void begin(struct pd_snapshots *snapshots, bool pause)
 {
     const struct pd_manifest *manifest = &snapshots->_options.store->recovery->manifest;
     snapshots->_taking = (struct pd_manifest_snapshot){
         .number = manifest->last_snapshot + 1,
         .epoch = manifest->epochs[manifest->epoch_count - 1].number,
         .shards = snapshots->_options.shards,
-        .clean = clean,
+        .clean = snapshots->_last,
     };
     snapshots->_parts = 0;
     snapshots->_status = PARAMD_OK;
@@ -298,25 +297,22 @@ static void begin(struct pd_snapshots *snapshots, bool clean, bool pause)
     }
 }
 
-void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean)
+void pd_snapshots_need(struct pd_snapshots *snapshots)
 {
-    snapshots->_last = snapshots->_last || clean;
-    /* Behind the last one the node writes MANIFEST itself. */
-    if (!active(snapshots) && snapshots->_last == clean) {
-        begin(snapshots, clean, false);
-    }
+    snapshots->_needed = true;
 }
 
 void pd_snapshots_look(struct pd_snapshots *snapshots)
 {
     bool pause = false;
     uint64_t every = snapshots->_options.every_updates;
-    if (active(snapshots)) {
+    if (active(snapshots) || snapshots->_last) {
         return;
     }
     if (pd_control_host_wants_snapshot(snapshots->_options.control, &pause) ||
+        (snapshots->_needed && now_us() >= snapshots->_retry_us) ||
         (every > 0 && applied_count(snapshots) - snapshots->_begun_applied >= every)) {
-        begin(snapshots, false, pause);
+        begin(snapshots, pause);
     }
 }
 
@@ -351,7 +347,7 @@ void pd_snapshots_paused(struct pd_snapshots *snapshots)
     if (snapshots->_status == PARAMD_OK) {
         begin_parts(snapshots);
     } else {
-        end(snapshots, snapshots->_status);
+        end(snapshots);
     }
 }
 
@@ -365,15 +361,54 @@ void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_re
     if (report->status != PARAMD_OK) {
         give_up(snapshots, report->status);
     }
-    if (snapshots->_parts < snapshots->_options.shards) {
-        return;
-    }
-    if (snapshots->_status == PARAMD_OK) {
-        snapshots->_complete = true;
+    if (snapshots->_parts == snapshots->_options.shards) {
+        snapshots->_over = true;
         begin_to_publish(snapshots);
-    } else {
-        end(snapshots, snapshots->_status);
     }
+}
+
+/* ---- the last one ---- */
+
+void pd_snapshots_take_last(struct pd_snapshots *snapshots)
+{
+    snapshots->_last = true;
+    if (!active(snapshots)) {
+        begin(snapshots, false);
+    }
+}
+
+/* ---- from beginning to end ---- */
+
+static void on_due(uv_timer_t *due)
+{
+    struct pd_snapshots *snapshots = due->data;
+    if (!active(snapshots) && !snapshots->_last) {
+        begin(snapshots, false);
+    }
+}
+
+enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop,
+                                     const struct pd_snapshots_options *options)
+{
+    *snapshots = (struct pd_snapshots){._options = *options};
+    enum paramd_status status =
+        pd_background_start(&snapshots->_background, loop, "paramd-manifest", run, done, snapshots);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    snapshots->_open = true;
+    /* After a crash at once: what was replayed need not be again, however often it comes. */
+    snapshots->_needed =
+        too_many_epochs(snapshots) || (options->every_ms > 0 && !options->store->recovery->clean);
+    (void)uv_timer_init(loop, &snapshots->_due);
+    (void)uv_timer_init(loop, &snapshots->_scrub_due);
+    snapshots->_due.data = snapshots;
+    snapshots->_scrub_due.data = snapshots;
+    (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
+    if (options->every_ms > 0) {
+        (void)uv_timer_start(&snapshots->_due, on_due, options->every_ms, options->every_ms);
+    }
+    return PARAMD_OK;
 }
 
 void pd_snapshots_close(struct pd_snapshots *snapshots)

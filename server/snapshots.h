@@ -36,20 +36,19 @@ struct pd_snapshots {
     bool _scrubbed;           /* all that are kept, once */
     struct pd_verified _verified;
     enum paramd_status _step;            /* of the scrub */
-    bool _complete;                      /* all parts are there: to be published */
-    bool _last;                          /* a clean one was asked for: no other follows */
+    bool _last;                          /* it is wanted now, and no other follows */
+    bool _needed;                        /* one, until it is published */
+    uint64_t _retry_us;                  /* not before, though it is */
     struct pd_manifest_snapshot _taking; /* number 0: none */
     uint32_t _parts;                     /* that are over */
-    enum paramd_status _status;          /* of the first that failed */
+    bool _over;                          /* all of them: to be published, or swept away */
+    enum paramd_status _status;          /* of the first that failed, then of publishing */
     bool _pause;                         /* it is one cut */
     uint32_t _pausing;                   /* shards that do not hold requests for it yet */
     uint64_t _held_us;                   /* the longest that one did */
     uint64_t _begun_us;
     uint64_t _begun_applied; /* entries of pushes */
     bool _open;
-    struct pd_storage_error _error;
-    enum paramd_status _published;
-    enum paramd_status _swept;
 };
 
 /* RESOURCE_EXHAUSTED: no thread or descriptor left. */
@@ -57,14 +56,16 @@ enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *
                                      const struct pd_snapshots_options *options)
     __attribute__((warn_unused_result));
 
-/* Begins one, unless one is under way. clean: nothing will be pushed any more, and after this
- * nothing is begun but for the same reason. */
-void pd_snapshots_begin(struct pd_snapshots *snapshots, bool clean);
-/* Begins one if somebody has asked for it, or so many entries were applied; to be called whenever
- * that may be. */
+/* One is needed: it is begun soon, and again if it fails. */
+void pd_snapshots_need(struct pd_snapshots *snapshots);
+/* Begins one if it is needed, somebody has asked for it, or so many entries were applied; to be
+ * called whenever that may be. */
 void pd_snapshots_look(struct pd_snapshots *snapshots);
 /* The daemon stops: those who asked are sent away, and one that holds requests is given up. */
 void pd_snapshots_drain(struct pd_snapshots *snapshots);
+/* Nothing will be pushed any more: begins the last one, a clean one, behind the one that may be
+ * under way, and logs how far it is while it takes long. */
+void pd_snapshots_take_last(struct pd_snapshots *snapshots);
 /* A shard holds requests. */
 void pd_snapshots_paused(struct pd_snapshots *snapshots);
 /* A shard's part is over. */

@@ -133,7 +133,7 @@ enum paramd_status pd_shard_snapshot_begin(struct pd_shard *shard, pd_piece_sink
     PD_ASSERT(shard->snapshot == NULL);
     struct pd_shard_snapshot *snapshot = malloc(sizeof *snapshot);
     if (snapshot == NULL) {
-        return PARAMD_RESOURCE_EXHAUSTED;
+        return PARAMD_NO_MEMORY;
     }
     shard->snapshot = snapshot;
     snapshot->next_slot = shard->options.shard;

@@ -45,7 +45,7 @@ typedef void pd_piece_sink(void *context, const struct pd_piece *piece);
 size_t pd_shard_snapshot_begin_bytes(const struct pd_shard *shard);
 
 /* Begins a snapshot, of which there is one at a time. Its log begins behind the last record that
- * the shard has asked for up to now. PARAMD_OK, or PARAMD_RESOURCE_EXHAUSTED. */
+ * the shard has asked for up to now. PARAMD_OK, or PARAMD_NO_MEMORY. */
 enum paramd_status pd_shard_snapshot_begin(struct pd_shard *shard, pd_piece_sink *sink,
                                            void *context) __attribute__((warn_unused_result));
 

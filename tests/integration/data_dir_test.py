@@ -15,6 +15,8 @@ from support import daemon
 PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
 PUSHER = os.path.join(daemon.BUILD, "bin", "tests", "ctl_pusher")
 TENSORS = {"a": 5000, "b": 70000}
+SEGMENT_BYTES = 64 << 20  # of a shard's log
+EPOCHS_MANY = 16  # of a start that takes a snapshot at once
 
 
 def write_model(folder):
@@ -69,12 +71,25 @@ class DataDir(unittest.TestCase):
                              capture_output=True, timeout=60, check=False)
         self.assertEqual((run.returncode, run.stderr), (0, b""))
 
+    def push_bytes(self, server, name, count):
+        """At least so many, of gradients for the larger tensor."""
+        elements = TENSORS["b"]
+        record = struct.pack("<QQQ", 1, 0, 0) + array.array("f", [0.5] * elements).tobytes()
+        run = subprocess.run([PUSHER, f"127.0.0.1:{server.port}", name],
+                             input=record * (count // (4 * elements) + 1), capture_output=True,
+                             timeout=daemon.SECONDS_MAX, check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, b""))
+
     def hash(self, server, name):
         return self.ctl(server, "hash", name).split()[0]
 
     def files(self, pattern):
         names = os.listdir(self.data)
         return sorted(name for name in names if re.fullmatch(pattern, name))
+
+    def epochs(self):
+        """Starts whose logs are there."""
+        return {name.split(".")[1] for name in self.files(r"shard-.*")}
 
     def test_clean_stops_keep_everything_on_any_number_of_shards(self):
         with self.start() as server:
@@ -129,9 +144,45 @@ class DataDir(unittest.TestCase):
             self.start(3).stop()
         numbers = {name.split(".")[0] for name in self.files(r"snapshot-.*")}
         self.assertEqual(len(numbers), 2)
-        epochs = {name.split(".")[1] for name in self.files(r"shard-.*")}
-        self.assertLessEqual(len(epochs), 2, "of the two snapshots, which ended the starts before")
+        self.assertLessEqual(len(self.epochs()), 2,
+                             "of the two snapshots, which ended the starts before")
         self.assertEqual(self.files(r".*\.new"), [])
+
+    def test_a_log_that_fills_begins_one_and_its_segments_are_used_again(self):
+        log_max = 4 * SEGMENT_BYTES
+        server = self.start(1, "--snapshot-every", "0", "--log-max", str(log_max))
+        self.addCleanup(server.kill)
+        self.make(server, "logged", "--ack-level", "logged")
+        for round in range(1, 4):
+            self.push_bytes(server, "logged", log_max // 2)
+            server.wait_log(rf"msg=snapshot number={2 * round} ")
+        segments = self.files(r"shard-.*")
+        self.assertLessEqual(len(segments), 4)
+        self.assertLessEqual(sum(os.path.getsize(os.path.join(self.data, name))
+                                 for name in segments), log_max)
+        want = self.hash(server, "logged")
+        server.kill()
+        with self.start() as server:
+            self.assertEqual(self.hash(server, "logged"), want)
+
+    def test_a_daemon_that_is_killed_often_begins_one(self):
+        for number in range(EPOCHS_MANY):
+            server = self.start(1, "--snapshot-every", "0")
+            self.addCleanup(server.kill)
+            if number == 0:
+                self.make(server, "logged", "--ack-level", "logged")
+            self.push(server, "logged", 2)
+            want = self.hash(server, "logged") if number + 1 == EPOCHS_MANY else None
+            server.kill()
+        self.assertEqual(self.files(r"snapshot-.*"), [])
+        self.assertEqual(len(self.epochs()), EPOCHS_MANY)
+        server = self.start(1, "--snapshot-every", "0")
+        self.addCleanup(server.kill)
+        server.wait_log("msg=snapshot number=2 ")
+        self.assertEqual(len(self.epochs()), 1)
+        server.kill()
+        with self.start(1) as server:
+            self.assertEqual(self.hash(server, "logged"), want)
 
     def test_a_snapshot_that_is_damaged_is_found_and_replaced(self):
         with self.start(2, "--snapshot-every", "0") as server:
