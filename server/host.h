@@ -137,6 +137,9 @@ enum paramd_status pd_host_begin_snapshot(struct pd_host *host, const struct pd_
 bool pd_host_copy_slot(struct pd_host *host);
 /* Whether slots are left to be copied. */
 bool pd_host_copies(const struct pd_host *host);
+/* Bytes of the snapshot so far, or of the last, and of all models' memory: it has hardly more. */
+uint64_t pd_host_snapshot_bytes(const struct pd_host *host);
+uint64_t pd_host_memory_bytes(const struct pd_host *host);
 /* Without a snapshot nothing. */
 void pd_host_give_up_snapshot(struct pd_host *host);
 

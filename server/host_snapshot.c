@@ -25,6 +25,7 @@ enum paramd_status pd_host_begin_snapshot(struct pd_host *host, const struct pd_
         config.buffer_bytes = pages * PD_SNAPSHOT_PAGE_BYTES;
     }
     PD_ASSERT(host->snapshot == NULL && host->log.wal != NULL);
+    host->count.snapshot_bytes = 0;
     config.head.shard = host->options.shard;
     config.head.shards = host->options.shards;
     config.head.start_lsn = pd_wal_last_lsn(host->log.wal);
@@ -77,6 +78,16 @@ bool pd_host_copy_slot(struct pd_host *host)
 bool pd_host_copies(const struct pd_host *host)
 {
     return host->copying;
+}
+
+uint64_t pd_host_snapshot_bytes(const struct pd_host *host)
+{
+    return host->count.snapshot_bytes;
+}
+
+uint64_t pd_host_memory_bytes(const struct pd_host *host)
+{
+    return pd_shard_memory_bytes(host->shard);
 }
 
 void pd_host_give_up_snapshot(struct pd_host *host)

@@ -63,6 +63,8 @@ struct pd_shard_thread {
     struct pd_mailbox messages;
     _Atomic uint64_t closed_count; /* these are written by the shard's thread only */
     _Atomic uint64_t applied_count;
+    _Atomic uint64_t saved_bytes;
+    _Atomic uint64_t memory_bytes;
     /* The control thread's. */
     struct order pause_order;
     struct order save_order;
@@ -502,6 +504,8 @@ static void show_counts(struct pd_shard_thread *thread)
     const struct pd_host *host = thread->host;
     atomic_store_explicit(&thread->applied_count, pd_host_applied_count(host),
                           memory_order_relaxed);
+    atomic_store_explicit(&thread->saved_bytes, pd_host_snapshot_bytes(host), memory_order_relaxed);
+    atomic_store_explicit(&thread->memory_bytes, pd_host_memory_bytes(host), memory_order_relaxed);
 }
 
 static void settle(void *context)
@@ -675,6 +679,16 @@ uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread)
 uint64_t pd_shard_thread_applied_count(struct pd_shard_thread *thread)
 {
     return atomic_load_explicit(&thread->applied_count, memory_order_relaxed);
+}
+
+uint64_t pd_shard_thread_saved_bytes(struct pd_shard_thread *thread)
+{
+    return atomic_load_explicit(&thread->saved_bytes, memory_order_relaxed);
+}
+
+uint64_t pd_shard_thread_memory_bytes(struct pd_shard_thread *thread)
+{
+    return atomic_load_explicit(&thread->memory_bytes, memory_order_relaxed);
 }
 
 void pd_shard_thread_drain(struct pd_shard_thread *thread)

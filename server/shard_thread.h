@@ -64,6 +64,9 @@ bool pd_shard_thread_give(struct pd_shard_thread *thread, const struct pd_arriva
 uint64_t pd_shard_thread_closed_count(struct pd_shard_thread *thread);
 /* Entries of pushes that were applied by now. */
 uint64_t pd_shard_thread_applied_count(struct pd_shard_thread *thread);
+/* Bytes that its part of a snapshot has by now, and about how many it will have. */
+uint64_t pd_shard_thread_saved_bytes(struct pd_shard_thread *thread);
+uint64_t pd_shard_thread_memory_bytes(struct pd_shard_thread *thread);
 /* No more requests are read; DRAINED comes when the answers are out. */
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
 /* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */

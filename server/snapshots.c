@@ -5,8 +5,8 @@
 #include "server/base/log.h"
 #include "server/storage/data_dir.h"
 
-/* What is needed and failed is tried again so often. */
-enum { RETRY_US = 5 * 1000 * 1000 };
+/* What is needed and failed is tried again, as the last one's progress is told, so often. */
+enum { RETRY_US = 5 * 1000 * 1000, PROGRESS_MS = 1000 };
 
 /* Epochs of which logs are kept: more take space and time at a start. */
 enum { EPOCHS_MANY = 16 };
@@ -369,9 +369,27 @@ void pd_snapshots_saved(struct pd_snapshots *snapshots, const struct pd_shard_re
 
 /* ---- the last one ---- */
 
+static void on_progress(uv_timer_t *timer)
+{
+    const struct pd_snapshots *snapshots = timer->data;
+    uint64_t bytes = 0;
+    uint64_t of = 0;
+    for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
+        bytes += pd_shard_thread_saved_bytes(snapshots->_options.threads[i]);
+        of += pd_shard_thread_memory_bytes(snapshots->_options.threads[i]);
+    }
+    struct pd_log_line line;
+    pd_log_begin(&line, PD_LOG_INFO, "stopping: taking a last snapshot");
+    pd_log_text(&line, "percent", "%.0f", bytes < of ? 100.0 * (double)bytes / (double)of : 100.0);
+    pd_log_number(&line, "bytes", bytes);
+    pd_log_text(&line, "seconds", "%.1f", (double)(now_us() - snapshots->_begun_us) / 1e6);
+    pd_log_end(&line);
+}
+
 void pd_snapshots_take_last(struct pd_snapshots *snapshots)
 {
     snapshots->_last = true;
+    (void)uv_timer_start(&snapshots->_progress, on_progress, PROGRESS_MS, PROGRESS_MS);
     if (!active(snapshots)) {
         begin(snapshots, false);
     }
@@ -402,8 +420,10 @@ enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *
         too_many_epochs(snapshots) || (options->every_ms > 0 && !options->store->recovery->clean);
     (void)uv_timer_init(loop, &snapshots->_due);
     (void)uv_timer_init(loop, &snapshots->_scrub_due);
+    (void)uv_timer_init(loop, &snapshots->_progress);
     snapshots->_due.data = snapshots;
     snapshots->_scrub_due.data = snapshots;
+    snapshots->_progress.data = snapshots;
     (void)uv_timer_start(&snapshots->_scrub_due, on_scrub_due, SCRUB_MS, SCRUB_MS);
     if (options->every_ms > 0) {
         (void)uv_timer_start(&snapshots->_due, on_due, options->every_ms, options->every_ms);
@@ -419,5 +439,6 @@ void pd_snapshots_close(struct pd_snapshots *snapshots)
         end_scrub(snapshots);
         uv_close((uv_handle_t *)&snapshots->_due, NULL);
         uv_close((uv_handle_t *)&snapshots->_scrub_due, NULL);
+        uv_close((uv_handle_t *)&snapshots->_progress, NULL);
     }
 }

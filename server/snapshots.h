@@ -32,6 +32,7 @@ struct pd_snapshots {
     enum { PD_SNAPSHOTS_IDLE, PD_SNAPSHOTS_PUBLISHES, PD_SNAPSHOTS_SCRUBS } _task;
     uv_timer_t _due;
     uv_timer_t _scrub_due;
+    uv_timer_t _progress;     /* of the last one */
     struct pd_verify *_scrub; /* of the kept ones; NULL: none under way */
     bool _scrubbed;           /* all that are kept, once */
     struct pd_verified _verified;

@@ -386,6 +386,11 @@ static void passed(struct pd_shard *shard, const struct pd_event *event, struct 
     effects->room = true;
 }
 
+uint64_t pd_shard_memory_bytes(const struct pd_shard *shard)
+{
+    return shard->memory_bytes;
+}
+
 uint64_t pd_shard_applied_count(const struct pd_shard *shard)
 {
     return shard->applied_count;

@@ -189,6 +189,9 @@ enum paramd_status pd_shard_reshard(struct pd_shard *const *from, uint32_t from_
  * hyper-parameters. 0: there is no such model. Reads all its memory. */
 uint64_t pd_shard_hash(struct pd_shard *shard, uint64_t number);
 
+/* Of all models: what their blocks take once all have values. */
+uint64_t pd_shard_memory_bytes(const struct pd_shard *shard);
+
 /* Entries of pushes that were applied since the shard was made, to any model. */
 uint64_t pd_shard_applied_count(const struct pd_shard *shard);
 

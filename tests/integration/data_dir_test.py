@@ -5,18 +5,22 @@ import array
 import json
 import os
 import re
+import signal
 import struct
 import subprocess
 import tempfile
 import unittest
 
-from support import daemon
+from support import daemon, session
+from support.node import FAULTY
 
 PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
 PUSHER = os.path.join(daemon.BUILD, "bin", "tests", "ctl_pusher")
 TENSORS = {"a": 5000, "b": 70000}
 SEGMENT_BYTES = 64 << 20  # of a shard's log
 EPOCHS_MANY = 16  # of a start that takes a snapshot at once
+BIG_BYTES = 64 << 20
+BIG = session.adding_definition([BIG_BYTES // 4])
 
 
 def write_model(folder):
@@ -44,13 +48,13 @@ class DataDir(unittest.TestCase):
         os.mkdir(self.model)
         write_model(self.model)
 
-    def start(self, shards=2, *arguments):
+    def start(self, shards=2, *arguments, **more):
         """In a folder of the test's: what a killed one left there is to be looked at."""
         address_file = os.path.join(self.folder, "address")
         if os.path.exists(address_file):
             os.unlink(address_file)
         return daemon.Daemon("--data-dir", self.data, "--shards", str(shards), *arguments,
-                             folder=self.folder)
+                             folder=self.folder, **more)
 
     def ctl(self, server, *words):
         run = subprocess.run([PARAMCTL, "--address", f"127.0.0.1:{server.port}", *words],
@@ -183,6 +187,23 @@ class DataDir(unittest.TestCase):
         server.kill()
         with self.start(1) as server:
             self.assertEqual(self.hash(server, "logged"), want)
+
+    def test_the_last_one_tells_how_far_it_is(self):
+        gate = os.path.join(self.folder, "gate")
+        os.mkfifo(gate)
+        with self.start(1, program=FAULTY, environment={"PARAMD_FAULT": "held",
+                                                        "PARAMD_FAULT_GATE": gate}) as server:
+            session.create(server, "big", BIG)
+            server.send_signal(signal.SIGTERM)
+            line = server.wait_log("taking a last snapshot\" percent=")
+            with open(gate, "wb"):
+                pass
+            self.assertEqual(server.wait(), 0)
+            self.assertRegex(server.log(), "msg=snapshot number=1 ")
+        percent, count = re.search(r"percent=(\d+) bytes=(\d+) seconds=\d", line).groups()
+        self.assertAlmostEqual(int(percent), 100 * int(count) / BIG_BYTES, delta=1)
+        self.assertLess(int(percent), 50)
+        self.assertGreater(int(percent), 0)
 
     def test_a_snapshot_that_is_damaged_is_found_and_replaced(self):
         with self.start(2, "--snapshot-every", "0") as server:

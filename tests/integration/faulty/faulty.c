@@ -1,10 +1,12 @@
 /* What stands between a test's daemon and its disk (--wrap of the linker): one call of one kind
- * fails, once, or no fdatasync of a shard's log reaches the disk. The product's daemon holds none
- * of it.
+ * fails, once, or no fdatasync of a shard's log reaches the disk, or a snapshot has to wait for it.
+ * The product's daemon holds none of it.
  *
  *     PARAMD_FAULT="pwrite 7"     the 7th pwrite ends with EIO, at once and with nothing written
  *     PARAMD_FAULT="unsynced"     fdatasync of those says that all is well and does nothing
+ *     PARAMD_FAULT="held"         the first pwrite to a snapshot waits for the gate
  *     PARAMD_FAULT_MARK=FILE      is made when a fault came
+ *     PARAMD_FAULT_GATE=FIFO      opens when somebody opens it to write
  *
  * Other files than those of the disk layer are left alone: only it makes these calls. */
 #include <errno.h>
@@ -41,18 +43,19 @@ int __wrap_openat(int dir, const char *name, int flags, ...);
 int __wrap_posix_fallocate(int fd, off_t offset, off_t count);
 /* NOLINTEND(bugprone-reserved-identifier) */
 
-static bool unsynced(int fd)
+/* Whether that is the fault, and the file one of those. */
+static bool is(const char *wanted, int fd, const char *files)
 {
     const char *fault = getenv("PARAMD_FAULT");
     char link[64];
     char path[4096];
-    if (fault == NULL || strcmp(fault, "unsynced") != 0) {
+    if (fault == NULL || strcmp(fault, wanted) != 0) {
         return false;
     }
     (void)snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
     ssize_t length = readlink(link, path, sizeof path - 1);
     path[length > 0 ? length : 0] = '\0';
-    return strstr(path, "/shard-") != NULL;
+    return strstr(path, files) != NULL;
 }
 
 static bool fails(enum call call)
@@ -78,12 +81,16 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset)
         errno = EIO;
         return -1;
     }
+    static atomic_flag passed = ATOMIC_FLAG_INIT;
+    if (is("held", fd, "/snapshot-") && !atomic_flag_test_and_set(&passed)) {
+        (void)fclose(fopen(getenv("PARAMD_FAULT_GATE"), "r"));
+    }
     return __real_pwrite(fd, bytes, count, offset);
 }
 
 int __wrap_fdatasync(int fd)
 {
-    if (unsynced(fd)) {
+    if (is("unsynced", fd, "/shard-")) {
         return 0;
     }
     if (fails(FDATASYNC)) {
