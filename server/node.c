@@ -72,6 +72,7 @@ struct node {
     struct pd_store *store; /* NULL: nothing is kept */
     struct pd_log_writer control_writer;
     struct pd_snapshots snapshots;
+    bool hurries; /* while draining */
     bool saved;   /* the last snapshot has everything */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
@@ -260,10 +261,20 @@ static void stop_shards(struct node *node)
     }
 }
 
+/* Who does not read its answers does not keep the last snapshot from being taken. */
 static void on_drain_deadline(uv_timer_t *deadline)
 {
+    struct node *node = deadline->data;
     pd_log_message(PD_LOG_WARN, "frames in hand could not be finished in time");
-    stop_shards(deadline->data);
+    if (node->store == NULL || node->hurries) {
+        stop_shards(node);
+        return;
+    }
+    node->hurries = true;
+    (void)uv_timer_start(&node->deadline, on_drain_deadline, STOP_MS, 0);
+    for (uint32_t i = 0; i < node->started; i++) {
+        pd_shard_thread_hurry(node->threads[i]);
+    }
 }
 
 static void on_signal(uv_signal_t *handle, int number)

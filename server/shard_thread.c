@@ -33,6 +33,7 @@ enum order_kind {
     ORDER_GIVE_UP_SAVE,
     ORDER_RELEASE_LOG,
     ORDER_DRAIN,
+    ORDER_HURRY,
     ORDER_END_LOG,
     ORDER_STOP
 };
@@ -72,6 +73,7 @@ struct pd_shard_thread {
     unsigned give_up_next;
     struct order release_order;
     struct order drain_order;
+    struct order hurry_order;
     struct order end_log_order;
     struct order stop_order;
     bool stop_ordered;
@@ -107,6 +109,7 @@ struct pd_shard_thread {
     bool log_ending;
     bool log_ended;
     bool draining;
+    bool hurries;
     bool drained;
     bool stopped;
 };
@@ -389,6 +392,9 @@ static void follow(struct pd_shard_thread *thread, struct order *order)
     case ORDER_DRAIN:
         thread->draining = true;
         break;
+    case ORDER_HURRY:
+        thread->hurries = true;
+        break;
     case ORDER_END_LOG:
         thread->log_ending = true;
         break;
@@ -429,6 +435,10 @@ static void on_tick(uv_timer_t *tick)
  * it. */
 static void drain(struct pd_shard_thread *thread)
 {
+    if (thread->hurries) {
+        close_peers(thread, "it did not read its answers before the daemon stops");
+        pd_farewells_abort(&thread->farewells);
+    }
     if (!pd_host_drain(thread->host)) {
         return;
     }
@@ -694,6 +704,11 @@ uint64_t pd_shard_thread_memory_bytes(struct pd_shard_thread *thread)
 void pd_shard_thread_drain(struct pd_shard_thread *thread)
 {
     send_order(thread, &thread->drain_order, ORDER_DRAIN);
+}
+
+void pd_shard_thread_hurry(struct pd_shard_thread *thread)
+{
+    send_order(thread, &thread->hurry_order, ORDER_HURRY);
 }
 
 void pd_shard_thread_pause(struct pd_shard_thread *thread)

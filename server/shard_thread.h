@@ -69,6 +69,8 @@ uint64_t pd_shard_thread_saved_bytes(struct pd_shard_thread *thread);
 uint64_t pd_shard_thread_memory_bytes(struct pd_shard_thread *thread);
 /* No more requests are read; DRAINED comes when the answers are out. */
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
+/* Once, while it drains: who has not read the answers by now does not get them. */
+void pd_shard_thread_hurry(struct pd_shard_thread *thread);
 /* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */
 void pd_shard_thread_end_log(struct pd_shard_thread *thread);
 /* For one cut across shards, before save: PAUSED comes when what would change blocks is held. That

@@ -13,6 +13,7 @@ import unittest
 
 from support import daemon, session
 from support.node import FAULTY
+from support.wire import pb
 
 PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
 PUSHER = os.path.join(daemon.BUILD, "bin", "tests", "ctl_pusher")
@@ -204,6 +205,25 @@ class DataDir(unittest.TestCase):
         self.assertAlmostEqual(int(percent), 100 * int(count) / BIG_BYTES, delta=1)
         self.assertLess(int(percent), 50)
         self.assertGreater(int(percent), 0)
+
+    def test_who_does_not_read_does_not_keep_the_last_one_from_being_taken(self):
+        with self.start(2, "--snapshot-every", "0") as server:
+            self.make(server, "applied")
+            self.push(server, "applied")
+            want = self.hash(server, "applied")
+            session.create(server, "big", BIG)
+            with session.Session(server, "big") as reader:
+                connection = reader.connections[0]
+                blocks = [block for block in range(reader.blocks(0))
+                          if reader.connection(0, block) is connection]
+                connection.send("PULL", pb.Pull(request_id=connection.next_request_id(),
+                                                model=reader.model, generation=reader.generation,
+                                                tensor=[0] * len(blocks), block=blocks))
+                connection.receive_bytes(1)
+                self.assertEqual(server.stop(), 0)
+            self.assertIn("could not be finished in time", server.log())
+        with self.start() as server:
+            self.assertEqual(self.hash(server, "applied"), want)
 
     def test_a_snapshot_that_is_damaged_is_found_and_replaced(self):
         with self.start(2, "--snapshot-every", "0") as server:
