@@ -3,6 +3,7 @@ there after the daemon was killed. With a pause all blocks of all models are of 
 
 import json
 import os
+import struct
 import subprocess
 import tempfile
 import unittest
@@ -18,10 +19,11 @@ class Snapshot(unittest.TestCase):
         temporary = tempfile.TemporaryDirectory(prefix="paramd-test-")
         self.addCleanup(temporary.cleanup)
         self.folder = temporary.name
+        self.data = os.path.join(temporary.name, "data")
 
     def start(self, *arguments, shards=3):
-        return daemon.Daemon("--data-dir", os.path.join(self.folder, "data"), "--shards",
-                             str(shards), "--snapshot-every", "0", *arguments, folder=self.folder)
+        return daemon.Daemon("--data-dir", self.data, "--shards", str(shards), "--snapshot-every",
+                             "0", *arguments, folder=self.folder)
 
     def ctl(self, server, *words):
         run = subprocess.run([PARAMCTL, "--address", f"127.0.0.1:{server.port}", *words],
@@ -74,6 +76,52 @@ class Snapshot(unittest.TestCase):
         self.assertRegex(said, r"; pushes were held for \d+\.\d\d s\n\Z")
         self.assertEqual((even_max, odd_max), (even, odd))
         self.assertIn(even - odd, (0, 1))
+
+    def export(self, model, *words):
+        """The files that paramctl makes of it, by name."""
+        folder = tempfile.mkdtemp(dir=self.folder)
+        run = subprocess.run([PARAMCTL, "export", model, folder, *words], capture_output=True,
+                             text=True, timeout=daemon.SECONDS_MAX, check=False)
+        self.assertEqual((run.returncode, run.stderr), (0, ""), words)
+        files = {}
+        for name in os.listdir(folder):
+            with open(os.path.join(folder, name), "rb") as file:
+                files[name] = file.read()
+        return files
+
+    def work(self, server):
+        """Some steps; the worker, which goes on."""
+        worker = workers.Worker("lockstep", f"127.0.0.1:{server.port}")
+        self.addCleanup(worker.__exit__)
+        worker.wait_lines("step")
+        return worker
+
+    def test_an_export_of_the_directory_is_what_was_there_at_the_cut(self):
+        server = self.start()
+        self.addCleanup(server.kill)
+        worker = self.work(server)
+        worker.tell()
+        worker.finish()
+        self.ctl(server, "snapshot", "--pause")
+        there = [self.export(model, "--address", f"127.0.0.1:{server.port}") for model in MODELS]
+        self.work(server)
+        server.kill()
+        kept = [self.export(model, "--data-dir", self.data) for model in MODELS]
+        self.assertEqual(kept, there)
+
+    def test_an_export_of_the_directory_is_one_cut(self):
+        server = self.start()
+        self.addCleanup(server.kill)
+        self.work(server)
+        self.ctl(server, "snapshot", "--pause")
+        server.kill()
+        values = set()
+        for model in MODELS:
+            file = self.export(model, "--data-dir", self.data)["model.safetensors"]
+            start = 8 + struct.unpack_from("<Q", file)[0]
+            values |= set(struct.unpack(f"<{(len(file) - start) // 4}f", file[start:]))
+        self.assertGreaterEqual(min(values), 20)
+        self.assertLessEqual(max(values) - min(values), 1)
 
     def test_they_may_be_asked_for_at_once_and_by_many(self):
         with self.start() as server:
