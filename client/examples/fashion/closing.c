@@ -88,6 +88,9 @@ static void print_staleness(const struct sight *sight, bool since_start)
         blocks += sight->staleness[s];
         above += s > last ? sight->staleness[s] : 0.0;
     }
+    if (blocks <= 0.0) {
+        return; /* the last start saw no push */
+    }
     printf("\n  staleness%s: how many updates of a block happened between pull and push\n",
            since_start ? " since the last start" : "");
     for (unsigned s = 0; s <= last + 1; s++) {
