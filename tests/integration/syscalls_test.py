@@ -38,10 +38,10 @@ class Syscalls(ledger.Case):
         self.end(node)
         node.start()
 
-    def start_with(self, node, fault):
+    def start_with(self, node, fault, shards):
         """The daemon whose call fails; the next one, if that was while it started."""
         try:
-            node.start(2, "--snapshot-updates", "80", program=FAULTY,
+            node.start(shards, "--snapshot-updates", "80", program=FAULTY,
                        environment={"PARAMD_FAULT": fault,
                                     "PARAMD_FAULT_MARK": os.path.join(node.folder, "mark")})
         except RuntimeError:
@@ -49,10 +49,10 @@ class Syscalls(ledger.Case):
             node.start()
 
     def recover_with(self, node, fault, crew):
-        """A daemon is killed before that."""
+        """A daemon is killed before that, which had other shards."""
         self.progress(crew)
         node.kill()
-        self.start_with(node, fault)
+        self.start_with(node, fault, 1)
         self.crew_with(node, crew)
 
     def run_with_fault(self, fault, recovering):
@@ -64,7 +64,7 @@ class Syscalls(ledger.Case):
                 told = self.run_crew(node.address, "plain",
                                      lambda crew: self.recover_with(node, fault, crew))
             else:
-                self.start_with(node, fault)
+                self.start_with(node, fault, 2)
                 told = self.run_crew(node.address, "plain", lambda crew: self.crew_with(node, crew))
             self.check(node.server, told, "plain", disturbed=False)
             node.stop()
