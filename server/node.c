@@ -12,6 +12,7 @@
 #include "server/node.h"
 
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
@@ -374,6 +375,7 @@ static void on_reports(void *context, struct pd_link *list)
             pd_snapshots_saved(&node->snapshots, report);
             break;
         case PD_SHARD_LOG_FILLS:
+            atomic_store(&report->under_way, false);
             pd_snapshots_need(&node->snapshots);
             break;
         case PD_SHARD_STOPPED:

@@ -387,7 +387,7 @@ static void follow(struct pd_shard_thread *thread, struct order *order)
         break;
     case ORDER_RELEASE_LOG:
         pd_host_release_log(thread->host, order->lsn);
-        thread->log_fills = false; /* the node has heard of it; perhaps it still does */
+        thread->log_fills = false; /* perhaps it still does */
         break;
     case ORDER_DRAIN:
         thread->draining = true;
@@ -489,7 +489,8 @@ static void write_log(struct pd_shard_thread *thread)
         }
     }
     hand_over(thread);
-    if (!thread->log_fills && pd_host_log_bytes(thread->host) >= thread->log_high) {
+    if (!thread->log_fills && pd_host_log_bytes(thread->host) >= thread->log_high &&
+        !atomic_exchange(&thread->log_fills_report.under_way, true)) {
         thread->log_fills = true;
         send_report(thread, &thread->log_fills_report, PD_SHARD_LOG_FILLS);
     }

@@ -32,6 +32,7 @@ struct pd_shard_report {
     enum paramd_status status;    /* SAVED */
     struct pd_manifest_file file; /* SAVED, if OK */
     uint64_t held_us;             /* SAVED: for so long requests were held for it */
+    _Atomic bool under_way;       /* LOG_FILLS: cleared by who has it, then it may come again */
 };
 
 struct pd_shard_thread_options {
