@@ -169,9 +169,10 @@ static void end_scrub(struct pd_snapshots *snapshots)
 static void scrubbed(struct pd_snapshots *snapshots)
 {
     const struct pd_verified *verified = &snapshots->_verified;
-    if (snapshots->_step == PARAMD_NOT_FOUND) {
+    bool no_memory = snapshots->_step == PARAMD_OK && verified->status == PARAMD_NO_MEMORY;
+    if (snapshots->_step == PARAMD_NOT_FOUND || no_memory) {
         end_scrub(snapshots);
-        snapshots->_scrubbed = true;
+        snapshots->_scrubbed = true; /* until the next snapshot */
     } else if (snapshots->_step == PARAMD_OK && verified->status != PARAMD_OK) {
         struct pd_log_line line;
         pd_log_begin(&line, PD_LOG_ERROR, "a snapshot is damaged: see to the disk; taking another");
