@@ -9,6 +9,7 @@ import tempfile
 import unittest
 
 from support import daemon, workers
+from support.node import FAULTY
 
 PARAMCTL = os.path.join(daemon.BUILD, "bin", "paramctl")
 MODELS = ("even", "odd")  # of worker-lockstep
@@ -21,9 +22,9 @@ class Snapshot(unittest.TestCase):
         self.folder = temporary.name
         self.data = os.path.join(temporary.name, "data")
 
-    def start(self, *arguments, shards=3):
+    def start(self, *arguments, shards=3, **more):
         return daemon.Daemon("--data-dir", self.data, "--shards", str(shards), "--snapshot-every",
-                             "0", *arguments, folder=self.folder)
+                             "0", *arguments, folder=self.folder, **more)
 
     def ctl(self, server, *words):
         run = subprocess.run([PARAMCTL, "--address", f"127.0.0.1:{server.port}", *words],
@@ -122,6 +123,24 @@ class Snapshot(unittest.TestCase):
             values |= set(struct.unpack(f"<{(len(file) - start) // 4}f", file[start:]))
         self.assertGreaterEqual(min(values), 20)
         self.assertLessEqual(max(values) - min(values), 1)
+
+    def test_without_space_there_is_none_and_nothing_is_left_of_it(self):
+        gate = os.path.join(self.folder, "gate")
+        os.mkfifo(gate)
+        with self.start(shards=2, program=FAULTY, environment={
+                "PARAMD_FAULT": "full", "PARAMD_FAULT_GATE": gate}) as server:
+            command = [PARAMCTL, "--address", f"127.0.0.1:{server.port}", "snapshot"]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                  text=True) as run:
+                part = os.path.join(self.data, "snapshot-00000001.000")
+                daemon.wait_until(lambda: os.path.exists(part), "the other shard's part")
+                with open(gate, "wb"):
+                    pass
+                said = run.communicate(timeout=daemon.SECONDS_MAX)
+            self.assertEqual((run.returncode, said[0]), (1, ""))
+            self.assertIn("the disk has no room for a snapshot", said[1])
+            self.assertFalse([name for name in os.listdir(self.data) if "snapshot" in name])
+            self.assertRegex(self.ctl(server, "snapshot"), "^snapshot 1: ")
 
     def test_they_may_be_asked_for_at_once_and_by_many(self):
         with self.start() as server:

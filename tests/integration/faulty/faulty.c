@@ -5,6 +5,7 @@
  *     PARAMD_FAULT="pwrite 7"     the 7th pwrite ends with EIO, at once and with nothing written
  *     PARAMD_FAULT="unsynced"     fdatasync of those says that all is well and does nothing
  *     PARAMD_FAULT="held"         the first pwrite to a snapshot waits for the gate
+ *     PARAMD_FAULT="full"         that to shard 1's part of one, and ends with ENOSPC then
  *     PARAMD_FAULT_MARK=FILE      is made when a fault came
  *     PARAMD_FAULT_GATE=FIFO      opens when somebody opens it to write
  *
@@ -82,8 +83,13 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset)
         return -1;
     }
     static atomic_flag passed = ATOMIC_FLAG_INIT;
-    if (is("held", fd, "/snapshot-") && !atomic_flag_test_and_set(&passed)) {
+    bool full = is("full", fd, ".001.new");
+    if ((full || is("held", fd, "/snapshot-")) && !atomic_flag_test_and_set(&passed)) {
         (void)fclose(fopen(getenv("PARAMD_FAULT_GATE"), "r"));
+        if (full) {
+            errno = ENOSPC;
+            return -1;
+        }
     }
     return __real_pwrite(fd, bytes, count, offset);
 }
