@@ -400,10 +400,7 @@ void pd_snapshots_take_last(struct pd_snapshots *snapshots)
 
 static void on_due(uv_timer_t *due)
 {
-    struct pd_snapshots *snapshots = due->data;
-    if (!active(snapshots) && !snapshots->_last) {
-        begin(snapshots, false);
-    }
+    pd_snapshots_need(due->data);
 }
 
 enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *loop,

@@ -60,7 +60,8 @@ enum paramd_status pd_snapshots_open(struct pd_snapshots *snapshots, uv_loop_t *
 /* One is needed: it is begun soon, and again if it fails. */
 void pd_snapshots_need(struct pd_snapshots *snapshots);
 /* Begins one if it is needed, somebody has asked for it, or so many entries were applied; to be
- * called whenever that may be. */
+ * called whenever that may be, but not before control's start is durable: the epoch that has the
+ * one before is let go of with it. */
 void pd_snapshots_look(struct pd_snapshots *snapshots);
 /* The daemon stops: those who asked are sent away, and one that holds requests is given up. */
 void pd_snapshots_drain(struct pd_snapshots *snapshots);
