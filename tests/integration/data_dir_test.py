@@ -189,22 +189,41 @@ class DataDir(unittest.TestCase):
         with self.start(1) as server:
             self.assertEqual(self.hash(server, "logged"), want)
 
-    def test_the_last_one_tells_how_far_it_is(self):
+    def start_held(self):
+        """A daemon that has much to write at its end, and the gate that it waits for with that."""
         gate = os.path.join(self.folder, "gate")
         os.mkfifo(gate)
-        with self.start(1, program=FAULTY, environment={"PARAMD_FAULT": "held",
-                                                        "PARAMD_FAULT_GATE": gate}) as server:
-            session.create(server, "big", BIG)
-            server.send_signal(signal.SIGTERM)
-            line = server.wait_log("taking a last snapshot\" percent=")
-            with open(gate, "wb"):
-                pass
-            self.assertEqual(server.wait(), 0)
-            self.assertRegex(server.log(), "msg=snapshot number=1 ")
+        server = self.start(1, "--snapshot-every", "0", program=FAULTY,
+                            environment={"PARAMD_FAULT": "held", "PARAMD_FAULT_GATE": gate})
+        self.addCleanup(server.kill)
+        session.create(server, "big", BIG)
+        return server, gate
+
+    def test_the_last_one_tells_how_far_it_is(self):
+        server, gate = self.start_held()
+        server.send_signal(signal.SIGTERM)
+        line = server.wait_log("taking a last snapshot\" percent=")
+        with open(gate, "wb"):
+            pass
+        self.assertEqual(server.wait(), 0)
+        self.assertRegex(server.log(), "msg=snapshot number=1 ")
         percent, count = re.search(r"percent=(\d+) bytes=(\d+) seconds=\d", line).groups()
         self.assertAlmostEqual(int(percent), 100 * int(count) / BIG_BYTES, delta=1)
         self.assertLess(int(percent), 50)
         self.assertGreater(int(percent), 0)
+
+    def test_a_second_signal_skips_the_last_one(self):
+        server, _ = self.start_held()
+        self.make(server, "logged", "--ack-level", "logged")
+        self.push(server, "logged")
+        want = self.hash(server, "logged")
+        server.send_signal(signal.SIGTERM)
+        server.wait_log("taking a last snapshot\" percent=")
+        self.assertEqual(server.stop(), 0)
+        self.assertIn("second signal", server.log())
+        self.assertEqual(self.files(r"snapshot-.*\d"), [])
+        with self.start() as server:
+            self.assertEqual(self.hash(server, "logged"), want)
 
     def test_who_does_not_read_does_not_keep_the_last_one_from_being_taken(self):
         with self.start(2, "--snapshot-every", "0") as server:
