@@ -225,6 +225,29 @@ class DataDir(unittest.TestCase):
         with self.start() as server:
             self.assertEqual(self.hash(server, "logged"), want)
 
+    def test_models_come_and_go_while_one_is_taken(self):
+        server, gate = self.start_held()
+        self.make(server, "kept", "--ack-level", "logged")
+        command = [PARAMCTL, "--address", f"127.0.0.1:{server.port}", "snapshot"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+            daemon.wait_until(lambda: self.files(r"snapshot-.*\.new"), "it to be under way")
+            self.ctl(server, "delete", "big", "--yes")
+            self.make(server, "made", "--ack-level", "logged")
+            for name in ("kept", "made"):
+                self.push(server, name)
+            with open(gate, "wb"):
+                pass
+            said = run.communicate(timeout=daemon.SECONDS_MAX)[0]
+        self.assertRegex(said, "^snapshot 1: ")
+        for name in ("kept", "made"):
+            self.push(server, name)
+        want = [self.hash(server, name) for name in ("kept", "made")]
+        server.kill()
+        with self.start(3) as server:
+            models = json.loads(self.ctl(server, "models", "--json"))["models"]
+            self.assertEqual([model["name"] for model in models], ["kept", "made"])
+            self.assertEqual([self.hash(server, name) for name in ("kept", "made")], want)
+
     def test_who_does_not_read_does_not_keep_the_last_one_from_being_taken(self):
         with self.start(2, "--snapshot-every", "0") as server:
             self.make(server, "applied")
