@@ -52,6 +52,17 @@ fail(char *error, enum paramd_status status, const char *format, ...)
     return status;
 }
 
+/* What came of a record or piece: a lack of memory is no damage, and the core has no text for it.
+ */
+static enum paramd_status judge(struct task *task, enum paramd_status status)
+{
+    if (status == PARAMD_RESOURCE_EXHAUSTED || status == PARAMD_NO_MEMORY) {
+        task->text = "there is no memory for it: the daemon needs as much as before";
+        return PARAMD_NO_MEMORY;
+    }
+    return status;
+}
+
 /* ---- a log ---- */
 
 /* What is done with each record. */
@@ -93,9 +104,12 @@ static enum paramd_status read_records(struct recovery *recovery, struct task *t
             .lsn = record.lsn,
         };
         options->progress(options->context, record.header_bytes + record.payload_bytes);
-        if (record.lsn >= task->from_lsn && take(recovery, task, &logged) != PARAMD_OK) {
-            status = pd_wal_reader_refuse(reader, task->text);
-            return fail(task->error, status,
+        if (record.lsn >= task->from_lsn) {
+            status = judge(task, take(recovery, task, &logged));
+        }
+        if (status != PARAMD_OK) {
+            enum paramd_status refused = pd_wal_reader_refuse(reader, task->text);
+            return fail(task->error, status == PARAMD_NO_MEMORY ? status : refused,
                         "%s at offset %" PRIu64 ": record %" PRIu64 " (%s): %s", reader->error_file,
                         reader->error_offset, record.lsn, pd_record_name(record.kind),
                         reader->error_text);
@@ -373,8 +387,8 @@ static enum paramd_status read_pieces(struct recovery *recovery, struct task *ta
             .payload_count = piece.payload_bytes,
         };
         options->progress(options->context, piece.header_bytes + piece.payload_bytes);
-        status = pd_shard_snapshot_load(task->shard, &logged, &recovery->definitions, &task->arena,
-                                        &task->text);
+        status = judge(task, pd_shard_snapshot_load(task->shard, &logged, &recovery->definitions,
+                                                    &task->arena, &task->text));
         if (status != PARAMD_OK) {
             reader->error.offset = reader->offset;
             reader->error.text = task->text;

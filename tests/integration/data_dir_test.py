@@ -5,6 +5,7 @@ import array
 import json
 import os
 import re
+import resource
 import signal
 import struct
 import subprocess
@@ -20,6 +21,7 @@ PUSHER = os.path.join(daemon.BUILD, "bin", "tests", "ctl_pusher")
 TENSORS = {"a": 5000, "b": 70000}
 SEGMENT_BYTES = 64 << 20  # of a shard's log
 EPOCHS_MANY = 16  # of a start that takes a snapshot at once
+SPACE_BYTES = 256 << 20
 BIG_BYTES = 64 << 20
 BIG = session.adding_definition([BIG_BYTES // 4])
 
@@ -247,6 +249,24 @@ class DataDir(unittest.TestCase):
             models = json.loads(self.ctl(server, "models", "--json"))["models"]
             self.assertEqual([model["name"] for model in models], ["kept", "made"])
             self.assertEqual([self.hash(server, name) for name in ("kept", "made")], want)
+
+    @unittest.skipIf(daemon.sanitized(), "a sanitizer needs the address space")
+    def test_a_lack_of_memory_is_not_taken_for_damage(self):
+        server = self.start(1, "--snapshot-every", "0")
+        self.addCleanup(server.kill)
+        session.create(server, "huge", session.adding_definition([SPACE_BYTES // 4]))
+        server.kill()
+        run = subprocess.run([daemon.PROGRAM, "--listen", "127.0.0.1:0", "--shards", "1",
+                              "--data-dir", self.data], capture_output=True, text=True,
+                             timeout=daemon.SECONDS_MAX, check=False,
+                             preexec_fn=lambda: resource.setrlimit(
+                                 resource.RLIMIT_AS, (SPACE_BYTES, SPACE_BYTES)))
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, r"shard-000\S+ at offset \d+: record \d+ \(\w+\): there is no "
+                                     "memory for it")
+        self.assertNotIn("damaged", run.stderr)
+        with self.start():
+            pass
 
     def test_who_does_not_read_does_not_keep_the_last_one_from_being_taken(self):
         with self.start(2, "--snapshot-every", "0") as server:
