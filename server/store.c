@@ -7,7 +7,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
-#include <sys/stat.h>
 #include <uv.h>
 
 #include "server/base/log.h"
@@ -122,8 +121,10 @@ static enum paramd_status disk_failed(const struct pd_disk_result *result, const
 
 static enum paramd_status lock(struct pd_store *store, const char *directory, char *error)
 {
-    (void)mkdir(directory, S_IRWXU | S_IRGRP | S_IXGRP); /* if it fails, so does what follows */
-    struct pd_disk_result result = pd_posix_disk_open(directory, &store->posix);
+    struct pd_disk_result result = pd_posix_disk_make(directory);
+    if (result.status == PARAMD_OK) {
+        result = pd_posix_disk_open(directory, &store->posix);
+    }
     if (result.status != PARAMD_OK) {
         return disk_failed(&result, directory, error);
     }

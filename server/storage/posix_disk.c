@@ -212,6 +212,25 @@ static struct pd_disk_result disk_lock(void *context, const char *name, int *ret
     return done;
 }
 
+struct pd_disk_result pd_posix_disk_make(const char *directory)
+{
+    if (mkdir(directory, S_IRWXU | S_IRGRP | S_IXGRP) != 0 && errno != EEXIST) {
+        return failed(errno);
+    }
+    int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd < 0) {
+        return failed(errno);
+    }
+    int parent = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int error = parent < 0 || fsync(parent) != 0 ? errno : 0;
+    if (parent >= 0) {
+        (void)close(parent);
+    }
+    (void)close(fd);
+    /* A parent that is not ours, or that knows no sync: who made the directory took care. */
+    return error == 0 || error == EACCES || error == EINVAL ? done : failed(error);
+}
+
 struct pd_disk_result pd_posix_disk_open(const char *directory, struct pd_disk *ret_disk)
 {
     int fd = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);

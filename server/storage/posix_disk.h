@@ -4,6 +4,8 @@
 
 #include "server/storage/disk.h"
 
+/* Makes the directory if it is not there, and its name durable. */
+struct pd_disk_result pd_posix_disk_make(const char *directory) __attribute__((warn_unused_result));
 /* The directory must be there. ret_disk is valid after OK, until close. */
 struct pd_disk_result pd_posix_disk_open(const char *directory, struct pd_disk *ret_disk)
     __attribute__((warn_unused_result));

@@ -316,6 +316,14 @@ class DataDir(unittest.TestCase):
         with self.start():
             pass
 
+    def test_the_name_of_a_new_directory_is_durable_before_anything_is_in_it(self):
+        run = subprocess.run([FAULTY, "--listen", "127.0.0.1:0", "--data-dir", self.data],
+                             capture_output=True, text=True, timeout=daemon.SECONDS_MAX,
+                             check=False, env={**os.environ, "PARAMD_FAULT": "fsync 1"})
+        self.assertEqual(run.returncode, 1)
+        self.assertIn(f"data directory {self.data}: the disk reports an I/O error", run.stderr)
+        self.assertEqual(os.listdir(self.data), [])
+
     def test_a_directory_that_cannot_be_made_is_refused(self):
         missing = os.path.join(self.data, "deeper")
         run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", missing)
