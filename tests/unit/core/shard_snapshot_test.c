@@ -8,7 +8,7 @@
 #include "tests/support/check_main.h"
 #include "tests/unit/core/traffic.h"
 
-enum { RUNS = 24, EVENTS = 400, HURT_RUNS = 4, SEED_FIRST = 1 };
+enum { RUNS = 16, EVENTS = 400, HURT_RUNS = 4, SEED_FIRST = 1 };
 
 static struct traffic traffic;
 static struct pd_arena arena;
