@@ -209,15 +209,16 @@ void sim_daemon_serve(struct sim *sim, uint32_t shard)
     struct pd_host *host = sim->daemon.hosts[shard];
     struct pd_host_conn *active;
     struct pd_message *message;
-    while ((active = pd_host_next_active(host)) != NULL) {
-        struct sim_conn *conn = pd_host_conn_user(active);
-        conn->poked = true;
-        turn(sim, conn);
-    }
-    while ((message = pd_host_next_outgoing(host)) != NULL) {
-        post(sim, SIM_CONTROL, message);
-    }
-    sim_storage_work(sim, shard);
+    do { /* a job that is taken lets go on what waited for room */
+        while ((active = pd_host_next_active(host)) != NULL) {
+            struct sim_conn *conn = pd_host_conn_user(active);
+            conn->poked = true;
+            turn(sim, conn);
+        }
+        while ((message = pd_host_next_outgoing(host)) != NULL) {
+            post(sim, SIM_CONTROL, message);
+        }
+    } while (sim_storage_work(sim, shard));
 }
 
 void sim_daemon_recovered(struct sim *sim, bool clean)

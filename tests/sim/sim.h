@@ -173,6 +173,7 @@ struct sim_storage {
     enum pd_sim_fault fault;
     bool damaged;            /* the disk did something else than it said */
     bool cut;                /* a start left something out since */
+    bool fell_back;          /* a start passed over a snapshot since the run began */
     uint32_t damaged_writer; /* to whose log */
     uint64_t later;          /* batches of that log since */
     struct sim_random random;
@@ -404,8 +405,8 @@ void sim_daemon_stop(struct sim *sim);
 void sim_storage_create(struct sim *sim);
 void sim_storage_destroy(struct sim *sim);
 void sim_storage_open_log(struct sim *sim, uint32_t writer, const char *name);
-/* The writer of a shard or of control looks for its next job. */
-void sim_storage_work(struct sim *sim, uint32_t writer);
+/* The writer of a shard or of control looks for its next job. False: there is none. */
+bool sim_storage_work(struct sim *sim, uint32_t writer);
 void sim_storage_job(struct sim *sim, uint32_t writer);
 /* Plans a fault for one of the next calls. */
 void sim_storage_fault(struct sim *sim, enum pd_sim_fault fault, uint64_t after_calls);

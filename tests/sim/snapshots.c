@@ -27,6 +27,7 @@ static void release_logs(struct sim *sim)
         manifest->snapshot_count == PD_SNAPSHOTS_KEPT && oldest->epoch == sim->storage.taking.epoch;
     for (uint32_t i = 0; both && i < sim->daemon.shards; i++) {
         pd_host_release_log(sim->daemon.hosts[i], oldest->files[i].start_lsn);
+        sim_watch_host(sim, i);
     }
 }
 

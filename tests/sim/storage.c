@@ -43,20 +43,26 @@ void sim_storage_open_log(struct sim *sim, uint32_t writer, const char *name)
 
 static bool take_job(struct sim *sim, uint32_t writer, struct pd_wal_job *job)
 {
-    return writer == SIM_CONTROL ? pd_control_host_take_job(sim->daemon.control_host, job)
-                                 : pd_host_take_job(sim->daemon.hosts[writer], job);
+    if (writer == SIM_CONTROL) {
+        return pd_control_host_take_job(sim->daemon.control_host, job);
+    }
+    bool taken = pd_host_take_job(sim->daemon.hosts[writer], job);
+    sim_watch_host(sim, writer);
+    return taken;
 }
 
-void sim_storage_work(struct sim *sim, uint32_t writer)
+bool sim_storage_work(struct sim *sim, uint32_t writer)
 {
     struct sim_storage *storage = &sim->storage;
     struct sim_log *log = &storage->logs[writer];
-    if (log->open && !log->busy && take_job(sim, writer, &log->job)) {
+    bool taken = log->open && !log->busy && take_job(sim, writer, &log->job);
+    if (taken) {
         log->busy = true;
         bool slow = sim_random_chance(&storage->random, SLOW_PERCENT);
         uint64_t after_us = sim_random_between(&storage->random, 20, slow ? SLOW_JOB_US : JOB_US);
         sim_schedule(sim, after_us, SIM_EVENT_JOB, writer, 0, sim->daemon.serial);
     }
+    return taken;
 }
 
 void sim_storage_fault(struct sim *sim, enum pd_sim_fault fault, uint64_t after_calls)
