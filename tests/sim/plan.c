@@ -208,6 +208,7 @@ void sim_plan_make(struct sim *sim)
     sim->durable = sim_random_chance(&random, DURABLE_PERCENT);
     for (uint32_t i = 0; i < SIM_MODELS; i++) {
         draw_model(&random, &sim->plans[i], i);
+        sim->plans[i].stale_max = sim->calm ? 0 : sim->plans[i].stale_max;
         sim->plans[i].logged = sim_random_chance(&random, LOGGED_PERCENT) && sim->durable;
         sim->definitions[i] = sim_plan_definition(&sim->plans[i]);
     }

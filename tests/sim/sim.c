@@ -260,7 +260,6 @@ static void begin(struct sim *sim)
             sim->faults_left++;
         }
     }
-    sim->calm = sim->faults_left == 0;
 }
 
 static void end(struct sim *sim)
@@ -285,6 +284,7 @@ void sim_run(struct sim *sim, const struct sim_options *options)
     memset(sim, 0, sizeof *sim);
     sim->options = *options;
     sim->now_us = 1;
+    sim->calm = options->fault_mask == 0;
     sim->short_of_memory = SIM_NOBODY;
     sim_plan_make(sim);
     sim_storage_create(sim);

@@ -337,7 +337,7 @@ struct sim {
     uint32_t fault_count;
     struct sim_fault faults[SIM_FAULTS_MAX];
     uint32_t faults_left; /* of those that happen */
-    bool calm;            /* none happens: then nobody cancels either */
+    bool calm;            /* none may happen: nobody cancels, and nothing is too old, either */
     uint64_t copies_max;
     uint64_t in_flight_max;
     uint32_t short_of_memory; /* in whom an allocation will fail */
