@@ -22,11 +22,13 @@ struct pd_disk_result {
 
 enum pd_disk_mode {
     PD_DISK_READ,
-    PD_DISK_WRITE, /* to read and write; the file must be there, as for READ */
-    /* The same, and what is written are whole pages of memory to whole pages of the file: they pass
-     * by the page cache where the file system can do that. */
+    PD_DISK_WRITE,  /* to read and write; the file must be there, as for READ */
+    PD_DISK_CREATE, /* as WRITE, but made if it is not there */
+    /* The same, but that whole pages of memory are read from, or written to, whole pages of the
+     * file: they pass by the page cache where the file system can do that. */
+    PD_DISK_READ_PAGES,
     PD_DISK_WRITE_PAGES,
-    PD_DISK_CREATE /* as WRITE, but made if it is not there */
+    PD_DISK_CREATE_PAGES
 };
 
 /* Names have no slash. What is written is on the disk for sure after sync(); names that were made,

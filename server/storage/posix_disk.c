@@ -64,9 +64,11 @@ static struct pd_disk_result disk_open(void *context, const char *name, enum pd_
                                        int *ret_file)
 {
     static const int flags_of[] = {[PD_DISK_READ] = O_RDONLY,
+                                   [PD_DISK_READ_PAGES] = O_RDONLY | O_DIRECT,
                                    [PD_DISK_WRITE] = O_RDWR,
                                    [PD_DISK_WRITE_PAGES] = O_RDWR | O_DIRECT,
-                                   [PD_DISK_CREATE] = O_RDWR | O_CREAT};
+                                   [PD_DISK_CREATE] = O_RDWR | O_CREAT,
+                                   [PD_DISK_CREATE_PAGES] = O_RDWR | O_CREAT | O_DIRECT};
     int flags = flags_of[mode] | O_CLOEXEC | O_NOFOLLOW;
     int fd;
     do {

@@ -37,7 +37,8 @@ static struct pd_disk_result run_write(struct pd_snapshot_files *files,
         /* A left-over may be longer. */
         result = remove_if_there(disk, files->_new_name);
         if (result.status == PARAMD_OK) {
-            result = disk->open(disk->context, files->_new_name, PD_DISK_CREATE, &files->_file);
+            result =
+                disk->open(disk->context, files->_new_name, PD_DISK_CREATE_PAGES, &files->_file);
             files->_open = result.status == PARAMD_OK;
         }
     }

@@ -224,7 +224,7 @@ static struct pd_disk_result sim_open(void *context, const char *text, enum pd_d
     const struct name *name = find(&sim->now, text);
     unsigned file = name == NULL ? 0 : name->file;
     if (name == NULL) {
-        if (mode != PD_DISK_CREATE) {
+        if (mode != PD_DISK_CREATE && mode != PD_DISK_CREATE_PAGES) {
             return absent;
         }
         if (fault_now(sim, PD_SIM_NO_SPACE)) {
