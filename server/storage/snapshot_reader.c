@@ -1,5 +1,5 @@
-/* Prefixes, headers and small payloads come out of a window on the file; the rest of a large
- * payload is read right to where it is handed out. */
+/* Pieces are shown in a window on the file: first as much as a prefix and its header can be, then,
+ * since those vouch for the size, the whole. */
 #include "server/storage/snapshot_reader.h"
 
 #include <stdlib.h>
@@ -9,13 +9,10 @@
 #include "server/storage/data_dir.h"
 #include "server/storage/little_endian.h"
 
+/* What is looked at at once: a prefix with its header, and the padding behind the end. */
 enum {
-    WINDOW_BYTES = 1024 * 1024,
-    /* What is looked at at once: a prefix with its header, and the padding behind the end. */
     HEAD_BYTES_MAX =
-        PD_SNAPSHOT_PREFIX_BYTES + PD_SNAPSHOT_HEADER_BYTES_MAX + PD_SNAPSHOT_PAGE_BYTES,
-    PAYLOAD_ALIGNMENT = 64,
-    PAYLOAD_BYTES_AT_FIRST = 4096
+        PD_SNAPSHOT_PREFIX_BYTES + PD_SNAPSHOT_HEADER_BYTES_MAX + PD_SNAPSHOT_PAGE_BYTES
 };
 
 static enum paramd_status fail(struct pd_snapshot_reader *reader, enum paramd_status status,
@@ -31,38 +28,20 @@ static enum paramd_status corrupt(struct pd_snapshot_reader *reader, uint64_t of
     return fail(reader, PARAMD_CORRUPT, offset, text);
 }
 
-/* All of the bytes, which are within the file. */
-static enum paramd_status read_whole(struct pd_snapshot_reader *reader, uint64_t offset,
-                                     uint8_t *bytes, size_t count)
-{
-    size_t got;
-    struct pd_disk_result result =
-        reader->_disk->read(reader->_disk->context, reader->_file, offset, bytes, count, &got);
-    if (result.status != PARAMD_OK) {
-        return fail(reader, result.status, offset, result.text);
-    }
-    return got == count ? PARAMD_OK
-                        : corrupt(reader, offset + got, "the file is shorter than it was");
-}
-
-/* So many bytes from the offset on, or as many as the file has: they fit into the window and stay
- * until the next call. NULL: failed. */
+/* So many bytes from the offset on, or as many as the file has; they stay until the next call.
+ * NULL: failed. */
 static const uint8_t *view(struct pd_snapshot_reader *reader, size_t wanted, size_t *ret_count)
 {
     uint64_t rest = reader->_expected.bytes - reader->offset;
-    size_t count = wanted < rest ? wanted : (size_t)rest;
-    uint64_t end = reader->_window_offset + reader->_window_bytes;
-    if (reader->offset < reader->_window_offset || reader->offset + count > end) {
-        size_t window = rest < WINDOW_BYTES ? (size_t)rest : WINDOW_BYTES;
-        reader->_window_bytes = 0;
-        if (read_whole(reader, reader->offset, reader->_window, window) != PARAMD_OK) {
-            return NULL;
-        }
-        reader->_window_offset = reader->offset;
-        reader->_window_bytes = window;
+    uint8_t *shown;
+    *ret_count = wanted < rest ? wanted : (size_t)rest;
+    struct pd_disk_result result =
+        pd_window_show(&reader->_window, reader->offset, *ret_count, &shown);
+    if (result.status != PARAMD_OK) {
+        (void)fail(reader, result.status, reader->offset, result.text);
+        return NULL;
     }
-    *ret_count = count;
-    return reader->_window + (reader->offset - reader->_window_offset);
+    return shown;
 }
 
 static bool all_zeros(const uint8_t *bytes, size_t count)
@@ -78,15 +57,16 @@ static bool all_zeros(const uint8_t *bytes, size_t count)
 static enum paramd_status read_head(struct pd_snapshot_reader *reader,
                                     const struct pd_snapshot_head *expected)
 {
+    if (reader->_expected.bytes < PD_SNAPSHOT_PAGE_BYTES) {
+        return corrupt(reader, 0, "the file has no head");
+    }
     size_t count;
     const uint8_t *page = view(reader, PD_SNAPSHOT_PAGE_BYTES, &count);
     if (page == NULL) {
         return reader->_status;
     }
     struct pd_snapshot_head *head = &reader->head;
-    enum paramd_status status = count < PD_SNAPSHOT_PAGE_BYTES
-                                    ? PARAMD_CORRUPT
-                                    : pd_snapshot_head_read(page, head, &reader->_sum);
+    enum paramd_status status = pd_snapshot_head_read(page, head, &reader->_sum);
     if (status == PARAMD_VERSION) {
         return fail(reader, status, 0,
                     "the snapshot has a newer format than this paramd knows: use the newer paramd");
@@ -107,7 +87,7 @@ static enum paramd_status open_file(struct pd_snapshot_reader *reader)
 {
     const struct pd_disk *disk = reader->_disk;
     struct pd_disk_result result =
-        disk->open(disk->context, reader->_name, PD_DISK_READ, &reader->_file);
+        disk->open(disk->context, reader->_name, PD_DISK_READ_PAGES, &reader->_file);
     if (result.status == PARAMD_NOT_FOUND) {
         return corrupt(reader, 0, "a file of the snapshot is missing");
     }
@@ -124,10 +104,8 @@ static enum paramd_status open_file(struct pd_snapshot_reader *reader)
     if (bytes != expected) {
         return corrupt(reader, bytes < expected ? bytes : expected, "the file has not its size");
     }
-    reader->_window = malloc(bytes < WINDOW_BYTES ? (size_t)bytes + 1 : WINDOW_BYTES);
-    return reader->_window != NULL
-               ? PARAMD_OK
-               : fail(reader, PARAMD_NO_MEMORY, 0, "no memory to read a snapshot");
+    pd_window_open(&reader->_window, disk, reader->_file, bytes);
+    return PARAMD_OK;
 }
 
 enum paramd_status pd_snapshot_reader_init(struct pd_snapshot_reader *reader,
@@ -154,37 +132,7 @@ void pd_snapshot_reader_deinit(struct pd_snapshot_reader *reader)
     if (reader->_open) {
         reader->_disk->close(reader->_disk->context, reader->_file);
     }
-    free(reader->_payload);
-    free(reader->_window);
-}
-
-/* Room for a payload, which its prefix vouches for. */
-static enum paramd_status make_room(struct pd_snapshot_reader *reader, size_t bytes)
-{
-    if (reader->_payload != NULL && bytes <= reader->_payload_capacity) {
-        return PARAMD_OK;
-    }
-    size_t capacity = bytes > PAYLOAD_BYTES_AT_FIRST ? bytes : PAYLOAD_BYTES_AT_FIRST;
-    capacity = (capacity + PAYLOAD_ALIGNMENT - 1) / PAYLOAD_ALIGNMENT * PAYLOAD_ALIGNMENT;
-    free(reader->_payload);
-    reader->_payload = aligned_alloc(PAYLOAD_ALIGNMENT, capacity);
-    reader->_payload_capacity = reader->_payload == NULL ? 0 : capacity;
-    return reader->_payload != NULL
-               ? PARAMD_OK
-               : fail(reader, PARAMD_NO_MEMORY, reader->offset, "no memory to read a piece");
-}
-
-/* Copies what the window has of the bytes from the offset on, and reads the rest. */
-static enum paramd_status fetch(struct pd_snapshot_reader *reader, uint64_t offset, size_t bytes)
-{
-    uint64_t end = reader->_window_offset + reader->_window_bytes;
-    uint64_t there = end > offset ? end - offset : 0;
-    size_t have = there < bytes ? (size_t)there : bytes;
-    if (have > 0) {
-        memcpy(reader->_payload, reader->_window + (offset - reader->_window_offset), have);
-    }
-    return have == bytes ? PARAMD_OK
-                         : read_whole(reader, offset + have, reader->_payload + have, bytes - have);
+    pd_window_deinit(&reader->_window);
 }
 
 /* The end vouches for all before it, and MANIFEST for the end. */
@@ -212,25 +160,26 @@ static enum paramd_status take_piece(struct pd_snapshot_reader *reader,
                                      const struct pd_snapshot_prefix *prefix,
                                      struct pd_snapshot_piece *ret_piece)
 {
-    size_t head_bytes = (size_t)PD_SNAPSHOT_PREFIX_BYTES + prefix->header_bytes;
     size_t bytes = pd_snapshot_piece_bytes(prefix->header_bytes, prefix->payload_bytes);
-    size_t padded = bytes - head_bytes; /* the payload and the zeros behind it */
-    if (make_room(reader, padded) != PARAMD_OK ||
-        fetch(reader, reader->offset + head_bytes, padded) != PARAMD_OK) {
+    size_t count;
+    const uint8_t *piece = view(reader, bytes, &count);
+    if (piece == NULL) {
         return reader->_status;
     }
-    struct pd_span payload = {reader->_payload, prefix->payload_bytes};
-    if (pd_payload_sum(&payload, 1) != prefix->payload_sum ||
-        !all_zeros(payload.data + payload.bytes, padded - payload.bytes)) {
-        return corrupt(reader, reader->offset + head_bytes, "the payload of a piece is damaged");
+    const uint8_t *header = piece + PD_SNAPSHOT_PREFIX_BYTES;
+    const uint8_t *payload = header + prefix->header_bytes;
+    const uint8_t *end = payload + prefix->payload_bytes;
+    struct pd_span span = {(uint8_t *)(uintptr_t)payload, prefix->payload_bytes};
+    if (pd_payload_sum(&span, 1) != prefix->payload_sum ||
+        !all_zeros(end, (size_t)(piece + bytes - end))) {
+        return corrupt(reader, reader->offset + (uint64_t)(payload - piece),
+                       "the payload of a piece is damaged");
     }
-    const uint8_t *header =
-        reader->_window + (reader->offset - reader->_window_offset) + PD_SNAPSHOT_PREFIX_BYTES;
     *ret_piece = (struct pd_snapshot_piece){.kind = prefix->kind,
                                             .header = header,
                                             .header_bytes = prefix->header_bytes,
-                                            .payload = payload.data,
-                                            .payload_bytes = payload.bytes};
+                                            .payload = payload,
+                                            .payload_bytes = prefix->payload_bytes};
     reader->offset += bytes;
     return PARAMD_OK;
 }

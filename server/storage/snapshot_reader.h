@@ -11,13 +11,14 @@
 #include "server/storage/error.h"
 #include "server/storage/manifest.h"
 #include "server/storage/snapshot_format.h"
+#include "server/storage/window.h"
 
 /* Header and payload stay until the next call. */
 struct pd_snapshot_piece {
     uint16_t kind;
     const uint8_t *header;
     size_t header_bytes;
-    const uint8_t *payload; /* 64-byte aligned */
+    const uint8_t *payload; /* at any address */
     size_t payload_bytes;
 };
 
@@ -35,11 +36,7 @@ struct pd_snapshot_reader {
     uint64_t _serial;
     int _file; /* if _open */
     bool _open;
-    uint8_t *_window;
-    uint64_t _window_offset;
-    size_t _window_bytes;
-    uint8_t *_payload;
-    size_t _payload_capacity;
+    struct pd_window _window;
 };
 
 /* Opens a shard's file of a snapshot that the manifest names, and checks its head. The disk stays

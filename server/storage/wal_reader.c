@@ -11,8 +11,6 @@
 #include "proto/plant.h"
 #include "server/base/assert.h"
 
-enum { WINDOW_BYTES = 4 * 1024 * 1024 };
-
 struct pd_wal_found {
     uint32_t file;
     enum paramd_status header; /* as pd_wal_segment_read said */
@@ -55,59 +53,24 @@ static enum paramd_status open_file(struct pd_wal_reader *reader, size_t at, enu
     }
     reader->_open = true;
     reader->_file_at = at;
-    reader->_window_bytes = 0;
-    return PARAMD_OK;
-}
-
-/* Reads on behind what the window has, which begins before offset and does not reach bytes. */
-static enum paramd_status move_window(struct pd_wal_reader *reader, uint64_t offset, size_t bytes)
-{
-    uint32_t file = reader->_found[reader->_file_at].file;
-    uint64_t rest = reader->_segment_bytes - offset;
-    size_t window = rest < WINDOW_BYTES ? (size_t)rest : WINDOW_BYTES;
-    size_t want = bytes > window ? bytes : window;
-    if (want > reader->_window_capacity) {
-        uint8_t *grown = realloc(reader->_window, want);
-        if (grown == NULL) {
-            return fail(reader, PARAMD_NO_MEMORY, file, offset, "no memory to read a record");
-        }
-        reader->_window = grown;
-        reader->_window_capacity = want;
-    }
-    uint64_t window_end = reader->_window_offset + reader->_window_bytes;
-    bool overlaps = offset >= reader->_window_offset && offset < window_end;
-    size_t have = overlaps ? (size_t)(window_end - offset) : 0;
-    if (have > 0) {
-        memmove(reader->_window, reader->_window + (offset - reader->_window_offset), have);
-    }
-    reader->_window_offset = offset;
-    size_t got;
-    struct pd_disk_result result =
-        reader->_disk->read(reader->_disk->context, reader->_file, offset + have,
-                            reader->_window + have, want - have, &got);
-    if (result.status != PARAMD_OK) {
-        return fail(reader, result.status, file, offset, result.text);
-    }
-    reader->_window_bytes = have + got;
-    if (reader->_window_bytes < bytes) {
-        return fail(reader, PARAMD_CORRUPT, file, offset, "the file is shorter than it was");
-    }
+    pd_window_open(&reader->_window, disk, reader->_file, reader->_segment_bytes);
     return PARAMD_OK;
 }
 
 /* Bytes of a file, which stay until the next call; they are within the segment. NULL: failed. */
-static const uint8_t *view(struct pd_wal_reader *reader, size_t at, uint64_t offset, size_t bytes)
+static uint8_t *view(struct pd_wal_reader *reader, size_t at, uint64_t offset, size_t bytes)
 {
+    uint8_t *shown;
     if ((!reader->_open || reader->_file_at != at) &&
-        open_file(reader, at, PD_DISK_READ) != PARAMD_OK) {
+        open_file(reader, at, PD_DISK_READ_PAGES) != PARAMD_OK) {
         return NULL;
     }
-    bool there = offset >= reader->_window_offset &&
-                 offset + bytes <= reader->_window_offset + reader->_window_bytes;
-    if (!there && move_window(reader, offset, bytes) != PARAMD_OK) {
+    struct pd_disk_result result = pd_window_show(&reader->_window, offset, bytes, &shown);
+    if (result.status != PARAMD_OK) {
+        (void)fail(reader, result.status, reader->_found[at].file, offset, result.text);
         return NULL;
     }
-    return reader->_window + (offset - reader->_window_offset);
+    return shown;
 }
 
 static bool all_zeros(const uint8_t *bytes, size_t count)
@@ -289,7 +252,7 @@ enum paramd_status pd_wal_reader_init(struct pd_wal_reader *reader, const struct
 void pd_wal_reader_deinit(struct pd_wal_reader *reader)
 {
     close_file(reader);
-    free(reader->_window);
+    pd_window_deinit(&reader->_window);
     free(reader->_found);
 }
 
@@ -588,10 +551,10 @@ static enum paramd_status rewrite(struct pd_wal_reader *reader, uint64_t from)
 {
     size_t records = (size_t)(reader->_records_end - from);
     size_t count = pd_wal_round_up(records, PD_WAL_PAGE_BYTES);
-    if (view(reader, reader->_segment, from, count) == NULL) {
+    uint8_t *bytes = view(reader, reader->_segment, from, count);
+    if (bytes == NULL) {
         return reader->_status;
     }
-    uint8_t *bytes = reader->_window + (from - reader->_window_offset);
     memset(bytes + records, 0, count - records);
     return write_synced(reader, from, bytes, count);
 }
@@ -599,7 +562,7 @@ static enum paramd_status rewrite(struct pd_wal_reader *reader, uint64_t from)
 static enum paramd_status write_end(struct pd_wal_reader *reader, uint64_t offset)
 {
     uint64_t lsn = reader->last_lsn + 1;
-    uint8_t page[PD_WAL_PAGE_BYTES] = {0};
+    _Alignas(PD_WAL_PAGE_BYTES) uint8_t page[PD_WAL_PAGE_BYTES] = {0};
     pd_wal_end_write(lsn, lsn, reader->_found[reader->_segment].segment.generation, reader->_log_id,
                      page, sizeof page);
     return write_synced(reader, offset, page, sizeof page);
@@ -622,7 +585,7 @@ enum paramd_status pd_wal_reader_seal(struct pd_wal_reader *reader)
      * only, as any last batch. */
     uint64_t from = reader->_batch_offset <= PD_WAL_PAGE_BYTES ? 0 : reader->_batch_offset;
     reader->_status = PARAMD_OK;
-    if (open_file(reader, reader->_segment, PD_DISK_WRITE) != PARAMD_OK ||
+    if (open_file(reader, reader->_segment, PD_DISK_WRITE_PAGES) != PARAMD_OK ||
         rewrite(reader, from) != PARAMD_OK ||
         (!reader->sealed && write_end(reader, end) != PARAMD_OK)) {
         return reader->_status;

@@ -9,6 +9,7 @@
 
 #include "server/storage/disk.h"
 #include "server/storage/wal_format.h"
+#include "server/storage/window.h"
 
 /* Header and payload stay until the next call. */
 struct pd_wal_record {
@@ -60,11 +61,8 @@ struct pd_wal_reader {
     int _file; /* of _found[_file_at], if _open */
     size_t _file_at;
     bool _open;
-    size_t _cut_at;   /* where cut_file is in _found */
-    uint8_t *_window; /* bytes of that file */
-    size_t _window_capacity;
-    size_t _window_bytes;
-    uint64_t _window_offset;
+    size_t _cut_at; /* where cut_file is in _found */
+    struct pd_window _window;
 };
 
 /* Finds the segments that hold from_lsn (1: all) and what comes after it. until_lsn: known to have
