@@ -63,6 +63,9 @@ static void run(const struct pd_daemon *daemon, const struct pd_daemon_task *tas
     if (task->data_dir != NULL) {
         arguments[count++] = "--data-dir";
         arguments[count++] = task->data_dir;
+        /* Only when it is asked for. */
+        arguments[count++] = "--snapshot-every";
+        arguments[count++] = "0";
     }
     (void)execv(path, (char *const *)(uintptr_t)arguments);
     warn("%s", path);

@@ -10,9 +10,10 @@
 #include "tests/bench/fleet.h"
 #include "tests/bench/redis.h"
 #include "tests/bench/report.h"
+#include "tests/bench/restart.h"
 #include "tests/bench/scratch.h"
 
-enum { MODES = 2, CROWDS = 2, LEVELS = 2, POLL_US = 1000, CASE_BYTES = 96 };
+enum { MODES = 2, CROWDS = 2, LEVELS = 2, POLL_US = 1000, REPEATS = 2, CASE_BYTES = 96 };
 
 #define STRETCH_BYTES (4 * PD_MIB) /* of the disk's streams */
 
@@ -47,7 +48,10 @@ struct large {
     struct pd_scratch *data;
     struct pd_daemon *daemon;
     struct pd_fleet *fleets[LEVELS];
+    struct pd_peer saver; /* has snapshots taken of both */
     struct pd_samples samples[LEVELS];
+    struct pd_samples saved;          /* GB/s of a snapshot alone */
+    struct pd_samples beside[LEVELS]; /* pushes while a snapshot is taken */
 };
 
 struct durable {
@@ -57,9 +61,45 @@ struct durable {
     struct pd_disk_limits *disk;
     struct pd_redis *redis;
     struct pd_pace redis_paces[CROWDS];
+    struct pd_restart *restart;
     struct large large;
     struct small smalls[MODES];
 };
+
+/* Takes a snapshot whenever a byte comes and answers how fast it was, in GB/s. */
+static void save(int fd, unsigned index, const void *arg)
+{
+    struct paramd_client *client = pd_member_open(arg);
+    struct paramd_snapshot snapshot;
+    char begin;
+    (void)index;
+    while (pd_peer_read(fd, &begin, 1)) {
+        pd_member_check(paramd_snapshot(client, false, PD_MEMBER_TIMEOUT_MS, NULL, NULL, &snapshot),
+                        "snapshot");
+        double gb_s = (double)snapshot.bytes / 1e3 / (double)snapshot.us;
+        if (!pd_peer_write(fd, &gb_s, sizeof gb_s)) {
+            break;
+        }
+    }
+    paramd_close(client);
+}
+
+static void begin_saving(const struct large *large)
+{
+    const char begin = 1;
+    if (!pd_peer_write(large->saver.fds[0], &begin, 1)) {
+        errx(1, "who has snapshots taken ended");
+    }
+}
+
+static double end_saving(const struct large *large)
+{
+    double gb_s;
+    if (!pd_peer_read(large->saver.fds[0], &gb_s, sizeof gb_s)) {
+        errx(1, "who has snapshots taken ended");
+    }
+    return gb_s;
+}
 
 static void start_large(struct durable *durable, const char *parent)
 {
@@ -79,6 +119,10 @@ static void start_large(struct durable *durable, const char *parent)
         large->fleets[level] = pd_fleet_create(&task);
         (void)pd_fleet_measure(large->fleets[level], PD_PUSH, 1);
     }
+    const struct pd_member_way way = {.address =
+                                          pd_daemon_address(large->daemon, PD_TRANSPORT_UNIX),
+                                      .transport = PD_TRANSPORT_UNIX};
+    large->saver = pd_peer_start(PD_TRANSPORT_UNIX, 1, 0, save, &way);
 }
 
 static void start_small(struct durable *durable, int mode, const char *parent)
@@ -108,6 +152,8 @@ static void stop_all(struct durable *durable)
         pd_daemon_stop(small->daemon);
         pd_scratch_destroy(small->data);
     }
+    pd_restart_destroy(durable->restart);
+    pd_peer_stop(&durable->large.saver);
     for (int level = 0; level < LEVELS; level++) {
         pd_fleet_destroy(durable->large.fleets[level]);
     }
@@ -118,9 +164,8 @@ static void stop_all(struct durable *durable)
     pd_scratch_destroy(durable->files);
 }
 
-static void measure_round(struct durable *durable)
+static void measure_small(struct durable *durable)
 {
-    struct large *large = &durable->large;
     pd_disk_measure_appends(durable->disk);
     for (int i = 0; i < CROWDS; i++) {
         if (durable->redis != NULL) {
@@ -132,11 +177,31 @@ static void measure_round(struct durable *durable)
             pd_crowd_measure(small->crowds[i], crowds[i].pushes, &small->paces[i]);
         }
     }
-    pd_disk_measure_writes(durable->disk);
-    for (int level = LEVELS - 1; level >= 0; level--) {
-        pd_samples_add(&large->samples[level], pd_fleet_measure(large->fleets[level], PD_PUSH, 2));
+}
+
+static void measure_pushes(struct large *large, int level, bool beside)
+{
+    struct pd_samples *samples = beside ? &large->beside[level] : &large->samples[level];
+    if (beside) {
+        begin_saving(large);
     }
-    pd_disk_measure_reads(durable->disk);
+    pd_samples_add(samples, pd_fleet_measure(large->fleets[level], PD_PUSH, REPEATS));
+    if (beside) {
+        (void)end_saving(large);
+    }
+}
+
+/* Who comes second finds memory and the disk as the first left them: they take turns at that. */
+static void measure_large(struct durable *durable, bool beside_first)
+{
+    struct large *large = &durable->large;
+    pd_disk_measure_writes(durable->disk);
+    begin_saving(large);
+    pd_samples_add(&large->saved, end_saving(large));
+    for (int level = 0; level < LEVELS; level++) {
+        measure_pushes(large, level, beside_first);
+        measure_pushes(large, level, !beside_first);
+    }
 }
 
 static void report_disk(const struct durable *durable)
@@ -203,6 +268,16 @@ static void report_large(const struct durable *durable)
                    pd_size_print(durable->size_bytes).text);
     pd_report_row(name, "GB/s", &samples[1], "disk write", pd_disk_writes(durable->disk));
     pd_report_row(name, "GB/s", &samples[1], "applied", &samples[0]);
+    for (int level = 0; level < LEVELS; level++) {
+        (void)snprintf(name, sizeof name, "push/%s/%s/%s/snapshot",
+                       pd_transport_name(durable->transport),
+                       pd_size_print(durable->size_bytes).text, levels[level].name);
+        pd_report_row(name, "GB/s", &durable->large.beside[level], "no snapshot", &samples[level]);
+    }
+    pd_report_row("snapshot", "GB/s", &durable->large.saved, "disk write",
+                  pd_disk_writes(durable->disk));
+    pd_report_row("recovery", "GB/s", pd_restart_samples(durable->restart), "disk read",
+                  pd_disk_reads_cold(durable->disk));
 }
 
 int pd_bench_durable(const struct pd_options *options)
@@ -227,12 +302,16 @@ int pd_bench_durable(const struct pd_options *options)
     (void)pd_disk_file_system(durable->files->path);
     durable->disk = pd_disk_limits_create(durable->files->path, 2 * durable->size_bytes);
     durable->redis = pd_redis_create(parent, durable->transport);
+    durable->restart = pd_restart_create(parent, durable->size_bytes);
     start_large(durable, parent);
     for (int mode = 0; mode < MODES; mode++) {
         start_small(durable, mode, parent);
     }
     for (unsigned round = 0; round < options->rounds; round++) {
-        measure_round(durable);
+        measure_small(durable);
+        measure_large(durable, round % 2 == 1);
+        pd_disk_measure_reads(durable->disk);
+        pd_restart_measure(durable->restart);
     }
     report_disk(durable);
     for (int i = 0; i < CROWDS * MODES; i++) {
