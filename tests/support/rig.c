@@ -37,10 +37,11 @@ static uint64_t or_default(uint64_t value, uint64_t otherwise)
     return value != 0 ? value : otherwise;
 }
 
-static bool create_parts(struct pd_rig *rig)
+static enum paramd_status create_control(struct pd_rig *rig)
 {
     const struct pd_rig_options *options = &rig->options;
-    struct pd_control_options control = {
+    const struct pd_rig_recovered *recovered = options->recovered;
+    const struct pd_control_options control = {
         .shards = options->shards,
         .memory_max = options->memory_max,
         .model_memory_max = options->model_memory_max,
@@ -52,11 +53,29 @@ static bool create_parts(struct pd_rig *rig)
         .records = options->log != NULL,
         .version = "paramd/test",
     };
-    struct pd_control_host_options control_host = {.log = options->log};
-    if (pd_control_create(&control, &control_host.control) != PARAMD_OK ||
-        pd_control_host_create(&control_host, &rig->control) != PARAMD_OK ||
-        (options->log != NULL &&
-         pd_control_host_recovered(rig->control, false, rig->now_us) != PARAMD_OK)) {
+    struct pd_control_host_options host = {.log = options->log};
+    enum paramd_status status = PARAMD_OK;
+    if (recovered != NULL) {
+        host.control = recovered->control;
+        host.log = recovered->control_log;
+    } else {
+        status = pd_control_create(&control, &host.control);
+    }
+    if (status == PARAMD_OK) {
+        status = pd_control_host_create(&host, &rig->control);
+    }
+    if (status == PARAMD_OK && host.log != NULL) {
+        bool clean = recovered != NULL && recovered->clean;
+        status = pd_control_host_recovered(rig->control, clean, rig->now_us);
+    }
+    return status;
+}
+
+static bool create_parts(struct pd_rig *rig)
+{
+    const struct pd_rig_options *options = &rig->options;
+    const struct pd_rig_recovered *recovered = options->recovered;
+    if (create_control(rig) != PARAMD_OK) {
         return false;
     }
     for (uint32_t i = 0; i < options->shards; i++) {
@@ -74,6 +93,11 @@ static bool create_parts(struct pd_rig *rig)
             .version = "paramd/test",
             .log = options->log,
         };
+        if (recovered != NULL) {
+            host.memory = recovered->memory;
+            host.log = &recovered->shard_logs[i];
+            host.recovered = recovered->shards[i];
+        }
         if (pd_host_create(&host, &rig->hosts[i]) != PARAMD_OK) {
             return false;
         }
@@ -291,19 +315,25 @@ static bool carry_messages(struct pd_rig *rig)
     return moved;
 }
 
+static enum paramd_status do_job(const struct pd_rig *rig, uint32_t shard,
+                                 const struct pd_wal_job *job)
+{
+    return rig->do_job != NULL ? rig->do_job(shard, job) : PARAMD_OK;
+}
+
 static bool do_jobs(struct pd_rig *rig)
 {
     struct pd_wal_job job;
     bool moved = false;
     for (uint32_t i = 0; i < rig->options.shards && !rig->slow_disk; i++) {
         while (pd_host_take_job(rig->hosts[i], &job)) {
-            enum paramd_status status = rig->do_job != NULL ? rig->do_job(&job) : PARAMD_OK;
-            pd_host_job_done(rig->hosts[i], status, rig->now_us);
+            pd_host_job_done(rig->hosts[i], do_job(rig, i, &job), rig->now_us);
             moved = true;
         }
     }
     while (!rig->slow_control_disk && pd_control_host_take_job(rig->control, &job)) {
-        pd_control_host_job_done(rig->control, PARAMD_OK, rig->now_us);
+        enum paramd_status status = do_job(rig, PD_RIG_CONTROL, &job);
+        pd_control_host_job_done(rig->control, status, rig->now_us);
         moved = true;
     }
     return moved;

@@ -8,7 +8,17 @@
 #include "server/control_host.h"
 #include "server/host.h"
 
-enum { PD_RIG_SHARDS_MAX = 8, PD_RIG_WIRES_MAX = 64 };
+enum { PD_RIG_SHARDS_MAX = 8, PD_RIG_WIRES_MAX = 64, PD_RIG_CONTROL = PD_RIG_SHARDS_MAX };
+
+/* A daemon that goes on with what recovery found. Control and shards are the rig's from then on. */
+struct pd_rig_recovered {
+    struct pd_control *control;
+    struct pd_shard *const *shards;
+    struct pd_memory memory; /* that they are in, and what is taken later */
+    const struct pd_wal_config *control_log;
+    const struct pd_wal_config *shard_logs;
+    bool clean;
+};
 
 /* 0 means a default that is in nobody's way. */
 struct pd_rig_options {
@@ -24,7 +34,8 @@ struct pd_rig_options {
     uint32_t models_max;
     uint32_t sessions_max;
     enum pd_payload_sum_mode payload_sum;
-    const struct pd_wal_config *log; /* of each shard, and of control; NULL: none */
+    const struct pd_wal_config *log;          /* of each shard, and of control; NULL: none */
+    const struct pd_rig_recovered *recovered; /* with logs of its own; NULL: an empty daemon */
 };
 
 struct pd_rig;
@@ -76,7 +87,8 @@ struct pd_rig {
     size_t block_bytes_max; /* the provider says no above it */
     size_t requests_peak;   /* the most requests that control found waiting at a time */
     void (*inside)(bool);   /* if set: called with true before the daemon runs, with false after */
-    enum paramd_status (*do_job)(const struct pd_wal_job *); /* shards' jobs; NULL: OK at once */
+    /* Jobs of a shard's log, or PD_RIG_CONTROL's; NULL: OK at once. */
+    enum paramd_status (*do_job)(uint32_t shard, const struct pd_wal_job *job);
     bool slow_disk;         /* the shards' jobs are the test's to do */
     bool slow_control_disk; /* control's too */
 };
