@@ -117,7 +117,8 @@ bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job);
  * to stop. */
 void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t now_us);
 /* After drain returned true: the record that says that the log is whole, to be written by the next
- * job. BUSY: again after that. Nothing is recorded any more. */
+ * job. Nothing is recorded any more. BUSY: again after that. RESOURCE_EXHAUSTED: there is no record
+ * in it, and no room for one. */
 enum paramd_status pd_host_end_log(struct pd_host *host) __attribute__((warn_unused_result));
 
 /* As of the wal; 0 without a log. */

@@ -74,7 +74,7 @@ struct node {
     struct pd_log_writer control_writer;
     struct pd_snapshots snapshots;
     bool hurries; /* while draining */
-    bool saved;   /* the last snapshot has everything */
+    bool saved;   /* the last snapshot has everything, and no log is left without its end */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
@@ -353,6 +353,16 @@ static void on_snapshot(void *context, enum paramd_status status, bool clean)
     }
 }
 
+static void note_ended_log(struct node *node, enum paramd_status status)
+{
+    node->logs_ended++;
+    if (status != PARAMD_OK && node->saved) {
+        node->saved = false;
+        pd_log_message(PD_LOG_WARN, "no space to close a log: the next start takes this stop for a "
+                                    "crash");
+    }
+}
+
 static void on_reports(void *context, struct pd_link *list)
 {
     struct node *node = context;
@@ -363,7 +373,7 @@ static void on_reports(void *context, struct pd_link *list)
             node->drained++;
             break;
         case PD_SHARD_LOG_ENDED:
-            node->logs_ended++;
+            note_ended_log(node, report->status);
             break;
         case PD_SHARD_FAILED:
             end_at_once(node);

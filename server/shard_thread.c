@@ -478,15 +478,22 @@ static void keep_writing(struct pd_shard_thread *thread)
     hand_over(thread);
 }
 
+/* On a full disk a log that has no file stays without an end: nobody waits for room at a stop. */
+static void end_log(struct pd_shard_thread *thread)
+{
+    enum paramd_status status = pd_host_end_log(thread->host);
+    bool durable = pd_host_durable_lsn(thread->host) == pd_host_last_lsn(thread->host);
+    if (status == PARAMD_RESOURCE_EXHAUSTED || (status == PARAMD_OK && durable)) {
+        thread->log_ended = true;
+        thread->log_ended_report.status = status;
+        send_report(thread, &thread->log_ended_report, PD_SHARD_LOG_ENDED);
+    }
+}
+
 static void write_log(struct pd_shard_thread *thread)
 {
     if (thread->log_ending && !thread->log_ended) {
-        enum paramd_status status = pd_host_end_log(thread->host);
-        if (status == PARAMD_OK &&
-            pd_host_durable_lsn(thread->host) == pd_host_last_lsn(thread->host)) {
-            thread->log_ended = true;
-            send_report(thread, &thread->log_ended_report, PD_SHARD_LOG_ENDED);
-        }
+        end_log(thread);
     }
     hand_over(thread);
     if (!thread->log_fills && pd_host_log_bytes(thread->host) >= thread->log_high &&

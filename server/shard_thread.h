@@ -16,7 +16,7 @@ struct pd_shard_thread;
 
 enum pd_shard_report_kind {
     PD_SHARD_DRAINED,   /* the answers in hand are written and the connections closed */
-    PD_SHARD_LOG_ENDED, /* the log is closed whole */
+    PD_SHARD_LOG_ENDED, /* the log is closed whole, or cannot be: RESOURCE_EXHAUSTED */
     PD_SHARD_FAILED,    /* the log cannot be written: nothing more is acknowledged */
     PD_SHARD_PAUSED,    /* what would change blocks is held */
     PD_SHARD_SAVED,     /* its part of a snapshot is over, with this status */
@@ -29,7 +29,7 @@ struct pd_shard_report {
     struct pd_link link;
     enum pd_shard_report_kind kind;
     uint32_t shard;
-    enum paramd_status status;    /* SAVED */
+    enum paramd_status status;    /* SAVED, LOG_ENDED */
     struct pd_manifest_file file; /* SAVED, if OK */
     uint64_t held_us;             /* SAVED: for so long requests were held for it */
     _Atomic bool under_way;       /* LOG_FILLS: cleared by who has it, then it may come again */
@@ -72,7 +72,8 @@ uint64_t pd_shard_thread_memory_bytes(struct pd_shard_thread *thread);
 void pd_shard_thread_drain(struct pd_shard_thread *thread);
 /* Once, while it drains: who has not read the answers by now does not get them. */
 void pd_shard_thread_hurry(struct pd_shard_thread *thread);
-/* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable. */
+/* After DRAINED, where there is a log: LOG_ENDED comes when its last record is durable, or when
+ * there is no room for one and nothing else was in the log. */
 void pd_shard_thread_end_log(struct pd_shard_thread *thread);
 /* For one cut across shards, before save: PAUSED comes when what would change blocks is held. That
  * lasts until all slots are copied or the part is given up; 60 s at most, and then the part ends

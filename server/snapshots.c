@@ -93,7 +93,9 @@ static void end(struct pd_snapshots *snapshots)
     pd_control_host_snapshot_done(snapshots->_options.control, &result, now);
     snapshots->_options.ended(snapshots->_options.context, snapshots->_status,
                               snapshots->_taking.clean);
-    if (snapshots->_last && !snapshots->_taking.clean) {
+    if (snapshots->_taking.clean) {
+        (void)uv_timer_stop(&snapshots->_progress);
+    } else if (snapshots->_last) {
         begin(snapshots, false);
     }
 }

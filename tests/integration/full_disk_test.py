@@ -175,6 +175,17 @@ class FullDisk(unittest.TestCase):
                 self.assertEqual(value(reader), logged.acknowledged)
             node.stop()
 
+    def test_a_stop_does_not_wait_for_space(self):
+        """One of two shards has no file for its log."""
+        with small_volume() as volume, Node(volume.data) as node:
+            node.start(shards=2).wait_log("no space for a log.*log=shard-00")
+            node.stop()
+            self.assertIn("no space to close a log", node.log())
+            volume.make_room()
+            node.start(shards=2)
+            node.stop()
+            self.assertEqual(node.log().count("no space to close a log"), 1)
+
 
 if __name__ == "__main__":
     unittest.main()
