@@ -10,7 +10,7 @@
 /* Whole numbers up to here have an exact double. */
 #define EXACT_MAX 9007199254740992.0
 
-static void say(const char *format, va_list args)
+__attribute__((format(printf, 1, 0))) static void say(const char *format, va_list args)
 {
     pd_ctl_progress_end();
     (void)fputs("paramctl: ", stderr);

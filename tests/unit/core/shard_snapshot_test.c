@@ -227,7 +227,11 @@ START_TEST(a_piece_that_does_not_fit_is_refused)
         const struct traffic_snapshot *snapshot = snapshot_with(kind, &place);
         struct pd_shard *shard = loaded_to(snapshot, place);
         struct pd_logged piece = snapshot->pieces[place].logged;
-        piece.payload_count += kind == PD_PIECE_BLOCKS ? -1U : 1U;
+        if (kind == PD_PIECE_BLOCKS) {
+            piece.payload_count--;
+        } else {
+            piece.payload_count++;
+        }
         ck_assert_int_eq(load(shard, &piece, &text), PARAMD_INVALID);
         pd_shard_destroy(shard);
 
