@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "server/base/assert.h"
+#include "server/storage/io_memory.h"
 #include "server/storage/little_endian.h"
 
 enum { END_BYTES = PD_SNAPSHOT_PREFIX_BYTES + PD_SNAPSHOT_END_HEADER_BYTES };
@@ -46,7 +47,7 @@ static size_t round_up(size_t bytes)
 static bool resize(struct buffer *buffer, size_t capacity, size_t kept)
 {
     capacity = round_up(capacity);
-    uint8_t *bytes = aligned_alloc(PD_SNAPSHOT_PAGE_BYTES, capacity + PD_SNAPSHOT_PAGE_BYTES);
+    uint8_t *bytes = pd_io_memory_take(capacity + PD_SNAPSHOT_PAGE_BYTES);
     if (bytes == NULL) {
         return false;
     }

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "server/base/assert.h"
+#include "server/storage/io_memory.h"
 
 struct file {
     uint64_t generation; /* 0: not used yet */
@@ -54,8 +55,8 @@ struct pd_wal *pd_wal_create(const struct pd_wal_config *config)
     wal->files = calloc(config->segments_max, sizeof *wal->files);
     /* One page more: a full batch may still take the end record. */
     size_t bytes = config->buffer_bytes + PD_WAL_PAGE_BYTES;
-    wal->buffers[0] = aligned_alloc(PD_WAL_PAGE_BYTES, bytes);
-    wal->buffers[1] = aligned_alloc(PD_WAL_PAGE_BYTES, bytes);
+    wal->buffers[0] = pd_io_memory_take(bytes);
+    wal->buffers[1] = pd_io_memory_take(bytes);
     if (wal->files == NULL || wal->buffers[0] == NULL || wal->buffers[1] == NULL) {
         pd_wal_destroy(wal);
         return NULL;

@@ -5,12 +5,12 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mman.h>
+
+#include "server/storage/io_memory.h"
 
 enum {
-    PAGE_BYTES = 4096,
-    HUGE_BYTES = 2 * 1024 * 1024,
-    WINDOW_BYTES = HUGE_BYTES /* of a file that has so many */
+    PAGE_BYTES = PD_IO_PAGE_BYTES,
+    WINDOW_BYTES = 2 * 1024 * 1024 /* of a file that has so many */
 };
 
 static uint64_t round_up(uint64_t bytes, size_t unit)
@@ -39,16 +39,11 @@ static struct pd_disk_result make_room(struct pd_window *window, size_t wanted, 
     size_t have = window->_count - from;
     uint8_t *bytes = window->_bytes;
     if (wanted > window->_capacity) {
-        size_t unit = wanted < HUGE_BYTES ? PAGE_BYTES : HUGE_BYTES;
-        size_t capacity = (size_t)round_up(wanted, unit);
-        bytes = aligned_alloc(unit, capacity);
+        bytes = pd_io_memory_take(wanted);
         if (bytes == NULL) {
             return (struct pd_disk_result){PARAMD_NO_MEMORY, "no memory to read a file"};
         }
-        if (unit == HUGE_BYTES) {
-            (void)madvise(bytes, capacity, MADV_HUGEPAGE);
-        }
-        window->_capacity = capacity;
+        window->_capacity = wanted;
     }
     if (have > 0) {
         memmove(bytes, window->_bytes + from, have);
