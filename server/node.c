@@ -34,6 +34,9 @@
 
 /* Together below the 5 s in which a stopped daemon has to be gone. */
 enum { DRAIN_MS = 3500, STOP_MS = 1000 };
+/* Whoever signals a process and then its group (timeout(1) does, and a terminal) has signalled
+ * once. */
+enum { SAME_SIGNAL_US = 500 * 1000 };
 enum { PREAMBLE_MS = 2000, TICK_MIN_MS = 10, TICK_MAX_MS = 1000, TICKS_PER_LEASE = 4 };
 enum { MODELS_MAX = 1024, SESSIONS_MAX = 65536 };
 
@@ -73,8 +76,9 @@ struct node {
     struct pd_store *store; /* NULL: nothing is kept */
     struct pd_log_writer control_writer;
     struct pd_snapshots snapshots;
-    bool hurries; /* while draining */
-    bool saved;   /* the last snapshot has everything, and no log is left without its end */
+    uint64_t signal_us; /* when the last one that counted came */
+    bool hurries;       /* while draining */
+    bool saved;         /* the last snapshot has everything, and no log is left without its end */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
     uint32_t drained;
@@ -281,6 +285,10 @@ static void on_drain_deadline(uv_timer_t *deadline)
 static void on_signal(uv_signal_t *handle, int number)
 {
     struct node *node = handle->data;
+    if (node->signal_us != 0 && now_us() - node->signal_us < SAME_SIGNAL_US) {
+        return;
+    }
+    node->signal_us = now_us();
     if (node->state != NODE_RUNNING) {
         pd_log_message(PD_LOG_INFO, node->state == NODE_STARTING
                                         ? "signal while starting: stopping at once"

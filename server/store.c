@@ -122,6 +122,9 @@ static enum paramd_status disk_failed(const struct pd_disk_result *result, const
 static enum paramd_status lock(struct pd_store *store, const char *directory, char *error)
 {
     struct pd_disk_result result = pd_posix_disk_make(directory);
+    if (result.status == PARAMD_NOT_FOUND) {
+        result.text = "the directory to make it in is not there";
+    }
     if (result.status == PARAMD_OK) {
         result = pd_posix_disk_open(directory, &store->posix);
     }

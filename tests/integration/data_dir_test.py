@@ -227,6 +227,16 @@ class DataDir(unittest.TestCase):
         with self.start() as server:
             self.assertEqual(self.hash(server, "logged"), want)
 
+    def test_signals_that_come_at_once_are_one(self):
+        server, gate = self.start_held()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            server.send_signal(number)
+        server.wait_log("taking a last snapshot\" percent=")
+        with open(gate, "wb"):
+            pass
+        self.assertEqual(server.wait(), 0)
+        self.assertRegex(server.log(), "msg=snapshot number=1 ")
+
     def test_models_come_and_go_while_one_is_taken(self):
         server, gate = self.start_held()
         self.make(server, "kept", "--ack-level", "logged")
@@ -328,7 +338,7 @@ class DataDir(unittest.TestCase):
         missing = os.path.join(self.data, "deeper")
         run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", missing)
         self.assertEqual(run.returncode, 1)
-        self.assertIn(missing, run.stderr)
+        self.assertIn(f"{missing}: the directory to make it in is not there", run.stderr)
 
 
 if __name__ == "__main__":
