@@ -2,6 +2,8 @@
  * nineteen times as long as a copy took goes by before the next. */
 #include "server/shard_saver.h"
 
+#include "server/base/log.h"
+
 enum { REST_SHARE = 19 };
 
 static uint64_t now_us(void)
@@ -15,10 +17,22 @@ static void run(void *context)
     saver->_result = pd_snapshot_files_run(&saver->_files, &saver->_job);
 }
 
+static void log_failure(const struct pd_shard_saver *saver)
+{
+    struct pd_log_line line;
+    pd_log_begin(&line, PD_LOG_WARN, "a part of a snapshot could not be written");
+    pd_log_text(&line, "file", "%s", saver->_files.name);
+    pd_log_text(&line, "reason", "%s", saver->_result.text);
+    pd_log_end(&line);
+}
+
 static void done(void *context)
 {
     struct pd_shard_saver *saver = context;
     saver->_writing = false;
+    if (saver->_result.status != PARAMD_OK) {
+        log_failure(saver);
+    }
     pd_host_snapshot_job_done(saver->_host, saver->_result.status);
 }
 

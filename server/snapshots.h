@@ -19,8 +19,8 @@ struct pd_snapshots_options {
     uint32_t shards;
     uint64_t every_ms;      /* and at once after a crash; 0: not by time */
     uint64_t every_updates; /* entries of pushes, of all shards; 0: not by their number */
-    /* Called once for each that was begun, also if it failed; DISK: what MANIFEST is now is
-     * unknown. */
+    /* Called once for each that was begun, also if it failed; DISK: the disk failed, and what
+     * MANIFEST is now may be unknown: the daemon stops. */
     void (*ended)(void *context, enum paramd_status status, bool clean);
     void *context;
 };

@@ -9,9 +9,9 @@ void pd_snapshot_files_init(struct pd_snapshot_files *files, const struct pd_dis
                             uint32_t number, uint32_t shard)
 {
     *files = (struct pd_snapshot_files){._disk = disk};
-    pd_snapshot_name(number, shard, files->_name);
+    pd_snapshot_name(number, shard, files->name);
     (void)snprintf(files->_new_name, sizeof files->_new_name, "%.*s.new", PD_DISK_NAME_BYTES - 5,
-                   files->_name);
+                   files->name);
 }
 
 void pd_snapshot_files_deinit(struct pd_snapshot_files *files)
@@ -54,7 +54,7 @@ static struct pd_disk_result run_publish(struct pd_snapshot_files *files)
     struct pd_disk_result result = disk->sync(disk->context, files->_file);
     pd_snapshot_files_deinit(files);
     if (result.status == PARAMD_OK) {
-        result = disk->rename(disk->context, files->_new_name, files->_name);
+        result = disk->rename(disk->context, files->_new_name, files->name);
     }
     if (result.status == PARAMD_OK) {
         result = disk->sync_names(disk->context);
@@ -66,7 +66,7 @@ static struct pd_disk_result run_discard(struct pd_snapshot_files *files)
 {
     pd_snapshot_files_deinit(files);
     struct pd_disk_result result = remove_if_there(files->_disk, files->_new_name);
-    struct pd_disk_result published = remove_if_there(files->_disk, files->_name);
+    struct pd_disk_result published = remove_if_there(files->_disk, files->name);
     return result.status == PARAMD_OK ? published : result;
 }
 

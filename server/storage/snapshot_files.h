@@ -7,10 +7,9 @@
 #include "server/storage/disk.h"
 #include "server/storage/snapshot.h"
 
-/* All fields are its own. */
 struct pd_snapshot_files {
+    char name[PD_DISK_NAME_BYTES]; /* of the file; all else is its own */
     const struct pd_disk *_disk;
-    char _name[PD_DISK_NAME_BYTES];
     char _new_name[PD_DISK_NAME_BYTES];
     int _file; /* if _open */
     bool _open;

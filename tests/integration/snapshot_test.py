@@ -139,6 +139,7 @@ class Snapshot(unittest.TestCase):
                 said = run.communicate(timeout=daemon.SECONDS_MAX)
             self.assertEqual((run.returncode, said[0]), (1, ""))
             self.assertIn("the disk has no room for a snapshot", said[1])
+            self.assertRegex(server.log(), r"file=snapshot-00000001\.001 reason=\"no space left")
             self.assertFalse([name for name in os.listdir(self.data) if "snapshot" in name])
             self.assertRegex(self.ctl(server, "snapshot"), "^snapshot 1: ")
 
