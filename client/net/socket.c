@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 enum { FETCHED_BYTES = 256 * 1024, CACHE_LINE_BYTES = 64 };
 
@@ -33,12 +34,23 @@ bool pd_socket_local(int fd)
     return peer.ss_family == AF_UNIX;
 }
 
-/* `bbr`, where it is the default, paces loopback to a half of what it can do; the daemon's end does
- * the same. Fails harmlessly on a Unix socket. */
-void pd_socket_tune(int fd)
+/* Whether the address is this host's: connecting for datagrams sends nothing. */
+static bool leads_here(const struct sockaddr *address, socklen_t bytes)
+{
+    int fd = socket(address->sa_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool local = fd >= 0 && connect(fd, address, bytes) == 0 && pd_socket_local(fd);
+    if (fd >= 0) {
+        (void)close(fd);
+    }
+    return local;
+}
+
+/* `bbr`, where it is the default, paces loopback to a half of what it can do, and a socket that was
+ * ever connected with it stays paced; the daemon's end does the same. */
+void pd_socket_tune(int fd, const struct sockaddr *address, socklen_t bytes)
 {
     static const char cubic[] = "cubic";
-    if (pd_socket_local(fd)) {
+    if (leads_here(address, bytes)) {
         (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, cubic, sizeof cubic - 1);
     }
 }

@@ -5,6 +5,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/socket.h>
 #include <sys/types.h>
 
 #include "proto/frame.h"
@@ -13,8 +14,8 @@ enum { PD_SOCKET_SPANS_MAX = 256 };
 
 /* Both ends on one host: payload sums would guard against nothing but this host's own memory. */
 bool pd_socket_local(int fd);
-/* Once it is connected. */
-void pd_socket_tune(int fd);
+/* Before it is connected to that address. */
+void pd_socket_tune(int fd, const struct sockaddr *address, socklen_t bytes);
 
 /* Bytes moved; read: 0 at the end of the stream; or a negative errno. ret_last: there is no more to
  * move now. count is at most PD_SOCKET_SPANS_MAX. */

@@ -312,7 +312,6 @@ static bool send_preamble(const struct stream *stream, uint32_t flags)
 
 static void stream_connected(struct stream *stream)
 {
-    pd_socket_tune(stream->fd);
     const struct pd_transport *transport = stream->transport;
     bool asks =
         transport->shared_memory && transport->address.is_unix && !transport->shared_refused;
@@ -355,6 +354,7 @@ static int connect_to(struct stream *stream, int family, const struct sockaddr *
     if (family != AF_UNIX) {
         int on = 1;
         (void)setsockopt(stream->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+        pd_socket_tune(stream->fd, address, bytes);
     }
     int result = connect(stream->fd, address, bytes) == 0 ? 0 : errno;
     if (result != 0 && result != EINPROGRESS) {

@@ -17,7 +17,6 @@
 #include <string.h>
 #include <sys/socket.h>
 
-#include "server/net/address.h"
 #include "server/net/stream.h"
 
 /* One connection's share of a turn. Little is written at a time, so that what comes in the other
@@ -46,17 +45,6 @@ struct pd_connection {
     uint64_t *shared_budget; /* NULL: the peer has not asked */
     uint64_t shared_bytes;   /* taken from it */
 };
-
-/* Within one machine there is no congestion to control, and `bbr`, where it is the default, paces
- * loopback to a half of what it can do. Fails harmlessly where there is no cubic, and on a Unix
- * socket. */
-static void choose_congestion_control(int fd)
-{
-    static const char name[] = "cubic";
-    if (pd_address_peer_is_local(fd)) {
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
-    }
-}
 
 /* Fails harmlessly on a Unix socket. */
 static void set_socket_options(int fd)
@@ -294,7 +282,6 @@ struct pd_connection *pd_connection_open(uv_loop_t *loop, int fd, uint64_t *shar
         return NULL;
     }
     set_socket_options(fd);
-    choose_congestion_control(fd);
     (void)uv_idle_init(loop, &connection->again); /* cannot fail */
     connection->again.data = connection;
     connection->poll.data = connection;

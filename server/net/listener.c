@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -53,6 +54,26 @@ static void pause_accepting(struct pd_listener *listener, int error)
     (void)uv_timer_start(&listener->_pause, on_pause_over, PAUSE_MS, 0);
 }
 
+/* Within one machine there is no congestion to control, and `bbr`, where it is the default, paces
+ * loopback to a half of what it can do. A connection that ever had it stays paced, with a timer,
+ * under whatever follows: so all are born without it, and only those from elsewhere get the
+ * default. Fails harmlessly where there is no cubic. */
+static void set_congestion_control(struct pd_listener *listener, int fd)
+{
+    static const char name[] = "cubic";
+    socklen_t bytes = sizeof listener->_system_congestion - 1;
+    (void)getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, listener->_system_congestion, &bytes);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, sizeof name - 1);
+}
+
+static void reset_congestion_control(const struct pd_listener *listener, int fd)
+{
+    const char *name = listener->_system_congestion;
+    if (!pd_address_peer_is_local(fd)) {
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, name, (socklen_t)strlen(name));
+    }
+}
+
 static void on_connection(uv_poll_t *poll, int status, int events)
 {
     (void)events;
@@ -67,6 +88,7 @@ static void on_connection(uv_poll_t *poll, int status, int events)
         int fd =
             accept4(socket->fd, (struct sockaddr *)&peer, &bytes, SOCK_NONBLOCK | SOCK_CLOEXEC);
         if (fd >= 0) {
+            reset_congestion_control(socket->owner, fd);
             pd_arrivals_add(socket->owner->_arrivals, fd, (const struct sockaddr *)&peer);
             continue;
         }
@@ -190,6 +212,7 @@ enum paramd_status pd_listener_tcp(struct pd_listener *listener, const char *hos
     }
     freeaddrinfo(found);
     if (failure == 0) {
+        set_congestion_control(listener, fd);
         struct sockaddr_storage bound = {0};
         socklen_t bytes = sizeof bound;
         (void)getsockname(fd, (struct sockaddr *)&bound, &bytes);

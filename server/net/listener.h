@@ -15,7 +15,11 @@
 #include "server/net/address.h"
 #include "server/net/arrivals.h"
 
-enum { PD_LISTENER_SOCKETS = 2, PD_UNIX_PATH_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path) };
+enum {
+    PD_LISTENER_SOCKETS = 2,
+    PD_CONGESTION_BYTES = 16,
+    PD_UNIX_PATH_BYTES = sizeof(((struct sockaddr_un *)0)->sun_path)
+};
 
 struct pd_listener_socket {
     uv_poll_t poll;
@@ -31,6 +35,7 @@ struct pd_listener {
     uv_timer_t _pause;
     bool _paused;
     struct pd_log_limit _log_limit;
+    char _system_congestion[PD_CONGESTION_BYTES]; /* how TCP controls it by default */
     uint64_t _unix_device; /* of the socket file, so that nobody else's is unlinked */
     uint64_t _unix_inode;
     char _unix_path[PD_UNIX_PATH_BYTES]; /* "": none */

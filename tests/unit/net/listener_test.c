@@ -4,6 +4,7 @@
 
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,11 +27,18 @@ static char path[64];
 static unsigned arrived_count;
 static bool arrived;
 static struct pd_arrival last;
+static char congestion[16]; /* control of the last one, over TCP */
 
 static bool has_room(void *context)
 {
     (void)context;
     return true;
+}
+
+static bool congestion_of(int fd, char ret_name[16])
+{
+    socklen_t bytes = 16;
+    return getsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, ret_name, &bytes) == 0;
 }
 
 static void on_arrival(void *context, const struct pd_arrival *arrival)
@@ -39,6 +47,7 @@ static void on_arrival(void *context, const struct pd_arrival *arrival)
     arrived = true;
     arrived_count++;
     last = *arrival;
+    (void)congestion_of(arrival->fd, congestion);
     (void)close(arrival->fd);
 }
 
@@ -143,6 +152,24 @@ START_TEST(port_0_picks_a_free_one_on_loopback)
     ck_assert(loopback);
     ck_assert_uint_ne(port_of_name(), 0);
     reach_v4(port_of_name());
+    finish_listener();
+}
+END_TEST
+
+START_TEST(connection_within_the_machine_is_born_under_cubic)
+{
+    char wanted[16];
+    char listening[16];
+    int fd = socket(AF_INET, SOCK_STREAM, 0);
+    (void)setsockopt(fd, IPPROTO_TCP, TCP_CONGESTION, "cubic", strlen("cubic"));
+    ck_assert(congestion_of(fd, wanted));
+    (void)close(fd);
+    open_listener();
+    ck_assert_int_eq(listen_tcp("127.0.0.1", 0), PARAMD_OK);
+    ck_assert(congestion_of(listener._sockets[0].fd, listening));
+    ck_assert_str_eq(listening, wanted);
+    reach_v4(port_of_name());
+    ck_assert_str_eq(congestion, wanted);
     finish_listener();
 }
 END_TEST
@@ -296,6 +323,7 @@ Suite *pd_test_suite(void)
     Suite *suite = suite_create("listener");
     TCase *tcp = tcase_create("tcp");
     tcase_add_test(tcp, port_0_picks_a_free_one_on_loopback);
+    tcase_add_test(tcp, connection_within_the_machine_is_born_under_cubic);
     tcase_add_test(tcp, all_addresses_are_ipv6_and_ipv4);
     tcase_add_test(tcp, ipv6_loopback_is_loopback);
     tcase_add_test(tcp, taken_port_is_refused_with_advice);
