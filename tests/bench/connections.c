@@ -13,10 +13,10 @@
 
 enum {
     HERDS_MAX = 4,
-    TENSORS = 1024,          /* shared out among the connections of a herd */
-    TENSORS_OF_CALL_MAX = 4, /* small calls, so that a sample ends soon for everybody */
-    AHEAD = 2,               /* calls of one connection on their way */
-    DESCRIPTORS_EACH = 4,    /* of a client in one process: socket, epoll, eventfd */
+    TENSORS = 1024,       /* shared out among the connections of a herd */
+    TENSORS_OF_CALL = 4,  /* small calls, so that a sample ends soon for everybody */
+    AHEAD = 2,            /* calls of one connection on their way */
+    DESCRIPTORS_EACH = 4, /* of a client in one process: socket, epoll, eventfd */
     DESCRIPTORS_BESIDE = 256,
     CASE_BYTES = 64
 };
@@ -47,13 +47,14 @@ struct push {
     size_t bytes;
 };
 
-/* Pushes tensors first to first + count over and over, a few at a time. */
+/* Pushes tensors a stride apart over and over, a few at a time. Calls are of one size whatever the
+ * number of connections: where there are fewer tensors for each than a call has, some push the same
+ * ones, but no neighbours, lest one finds in the cache what the other has changed. */
 struct connection {
     struct paramd_client *client;
     struct paramd_model *model;
-    size_t first;
-    size_t count;
     size_t next;
+    size_t stride;
     struct push pushes[AHEAD]; /* a ring: the oldest is finished first */
     unsigned oldest;
     uint64_t bytes; /* acknowledged in this sample */
@@ -67,18 +68,16 @@ struct answer {
 static void push_next(const struct herd_task *task, struct connection *connection,
                       struct push *push)
 {
-    struct paramd_io entries[TENSORS_OF_CALL_MAX];
-    size_t rest = connection->count - connection->next;
-    size_t count = rest < TENSORS_OF_CALL_MAX ? rest : TENSORS_OF_CALL_MAX;
-    for (size_t i = 0; i < count; i++) {
-        size_t tensor = connection->first + connection->next + i;
+    struct paramd_io entries[TENSORS_OF_CALL];
+    for (size_t i = 0; i < TENSORS_OF_CALL; i++) {
         entries[i] =
-            (struct paramd_io){.tensor = (uint32_t)(tensor % TENSORS),
-                               .gradient = task->gradient + tensor % TENSORS * task->tensor_bytes};
+            (struct paramd_io){.tensor = (uint32_t)connection->next,
+                               .gradient = task->gradient + connection->next * task->tensor_bytes};
+        connection->next = (connection->next + connection->stride) % TENSORS;
     }
-    pd_member_check(paramd_push(connection->model, entries, count, NULL, &push->ticket), "push");
-    push->bytes = count * task->tensor_bytes;
-    connection->next = (connection->next + count) % connection->count;
+    pd_member_check(paramd_push(connection->model, entries, TENSORS_OF_CALL, NULL, &push->ticket),
+                    "push");
+    push->bytes = TENSORS_OF_CALL * task->tensor_bytes;
 }
 
 /* One turn: a client without a thread does its I/O in here. Whether its oldest push was over. */
@@ -160,10 +159,10 @@ static void run_herd(int fd, unsigned index, const void *arg)
     }
     for (unsigned i = 0; i < task->connections; i++) {
         struct connection *connection = &connections[i];
-        size_t end = (size_t)(i + 1) * TENSORS / task->connections;
-        connection->first = (size_t)i * TENSORS / task->connections;
-        /* With more connections than tensors some push the same one. */
-        connection->count = end > connection->first ? end - connection->first : 1;
+        connection->next = i % TENSORS;
+        connection->stride = task->connections < TENSORS / TENSORS_OF_CALL
+                                 ? task->connections
+                                 : TENSORS / TENSORS_OF_CALL;
         connection->client = pd_member_open(&task->way);
         connection->model = pd_member_join(connection->client, "connections", TENSORS,
                                            task->tensor_bytes / sizeof(float), PARAMD_ACK_APPLIED);
