@@ -50,7 +50,8 @@ const struct pd_ctl_command pd_ctl_commands[] = {
      "                      several files and an index, as transformers has them\n"
      "    --data-dir DATA   from a data directory that no daemon uses: starts the\n"
      "                      paramd beside paramctl, else that of PATH, on it and\n"
-     "                      stops it; to DATA a start and a stop like any other\n"
+     "                      stops it: a start and a stop like any other to DATA,\n"
+     "                      and to the machine's memory\n"
      "    --force           replaces a checkpoint, once the new one is whole\n"
      "    --progress        shows how far it is on stderr, as a terminal does anyway\n",
      "    paramctl export mnist /data/mnist\n"

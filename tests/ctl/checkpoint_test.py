@@ -21,6 +21,8 @@ import tensors
 from support import PARAMCTL, PUSHER, environment
 
 BLOCK = 65536
+LARGE_ELEMENTS = 24 << 20
+MEMORY_BYTES = 64 << 20  # less than one part of a model with so many
 RANDOM = np.random.default_rng(7)
 
 
@@ -154,6 +156,24 @@ class RoundTrip(Checkpoint):
             self.assertEqual(out[name].tobytes(), array.tobytes(), name)
         # The parts of the earlier checkpoint go.
         self.assertEqual(self.export("large", "out", "--force").keys(), one.keys())
+
+    @unittest.skipIf(support.sanitized(), "a sanitizer needs the address space")
+    def test_memory_does_not_grow_with_the_model(self):
+        folder = self.path("plain")
+        os.mkdir(folder)
+        weights = np.zeros(LARGE_ELEMENTS, np.float32)
+        weights[::BLOCK] = noise(LARGE_ELEMENTS // BLOCK)
+        tensors.write_file(os.path.join(folder, "model.safetensors"), {"w": weights})
+        for words in (("import", folder, "huge", "--optimizer", "momentum"),
+                      ("export", "huge", self.path("out")),
+                      ("import", self.path("out"), "huge-again")):
+            run = subprocess.run(
+                [PARAMCTL, *words, "--timeout", "60"], text=True, capture_output=True, check=False,
+                env=environment(self.daemon.address), preexec_fn=lambda: resource.setrlimit(
+                    resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES)))
+            self.assertEqual((run.returncode, run.stderr), (0, ""), words)
+        self.assertEqual(*(self.result("hash", name, "--timeout", "60").split()[0]
+                           for name in ("huge", "huge-again")))
 
     def test_state_without_paramd_json_is_taken(self):
         folder = self.path("state")

@@ -13,6 +13,13 @@ PARAMD, PARAMCTL, WORKER, PUSHER, DATA_DIR = sys.argv[1:6]
 LINE_COLUMNS_MAX = 80
 
 
+def sanitized():
+    """Whether paramctl was built with a sanitizer, which needs the address space."""
+    with open(PARAMCTL, "rb") as file:
+        data = file.read()
+    return b"__asan_init" in data or b"__tsan_init" in data
+
+
 class Daemon:
     """A daemon on a free port, and the workers that were started on it."""
 
