@@ -469,13 +469,3 @@ enum paramd_status pd_definition_encode(const struct pd_definition *definition, 
     pd_arena_deinit(&arena);
     return status;
 }
-
-long pd_definition_tensor(const struct pd_definition *definition, const char *name)
-{
-    for (size_t i = 0; i < definition->tensor_count; i++) {
-        if (strcmp(definition->tensors[i].name, name) == 0) {
-            return (long)i;
-        }
-    }
-    return -1;
-}

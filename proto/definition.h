@@ -71,7 +71,4 @@ bool pd_definition_same(const struct pd_definition *first, const struct pd_defin
 enum paramd_status pd_definition_encode(const struct pd_definition *definition, uint8_t **ret_bytes,
                                         size_t *ret_count) __attribute__((warn_unused_result));
 
-/* The tensor of that name, or -1. Linear. */
-long pd_definition_tensor(const struct pd_definition *definition, const char *name);
-
 #endif

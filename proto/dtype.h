@@ -7,6 +7,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+               "values go to the wire and to the disk as they are in memory");
+
 enum pd_dtype { PD_F32 = 0, PD_BF16 = 1, PD_F16 = 2 };
 
 static inline bool pd_dtype_valid(uint32_t dtype)

@@ -149,7 +149,7 @@ void pd_host_finish(struct pd_host *host, struct pd_host_conn *conn, const char 
 }
 
 /* Closes once what is queued has been written. */
-void pd_host_close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
+static void close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason)
 {
     if (!conn->closing) {
         conn->closing = true;
@@ -186,7 +186,7 @@ void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_eve
     }
     if (effects->verdict == PD_VERDICT_CLOSE) {
         host->count.protocol_errors++;
-        pd_host_close_later(host, conn, effects->reason);
+        close_later(host, conn, effects->reason);
     }
 }
 
@@ -208,7 +208,7 @@ static void break_off(struct pd_host *host, struct pd_host_conn *conn, enum para
 {
     host->count.protocol_errors++;
     answer_error(host, conn, 0, status, reason);
-    pd_host_close_later(host, conn, reason);
+    close_later(host, conn, reason);
 }
 
 /* A kind this version does not know: passed over if it says so, else refused by number. */

@@ -100,7 +100,8 @@ bool pd_host_queue_message(struct pd_host *host, struct pd_message *message)
     return true;
 }
 
-void pd_host_take_queued(struct pd_host *host)
+/* Those that waited and need not any more. */
+static void take_queued(struct pd_host *host)
 {
     while (!pd_link_alone(&host->queued)) {
         struct pd_message *message = PD_CONTAINER(host->queued.next, struct pd_message, link);
@@ -188,7 +189,7 @@ bool pd_host_take_job(struct pd_host *host, struct pd_wal_job *ret_job)
     if (!pd_host_log_take_job(&host->log, ret_job)) {
         return false;
     }
-    pd_host_take_queued(host);
+    take_queued(host);
     retry_held(host);
     return true;
 }
@@ -204,7 +205,7 @@ void pd_host_job_done(struct pd_host *host, enum paramd_status status, uint64_t 
         release(host, conn);
     }
     if (status == PARAMD_OK) {
-        pd_host_take_queued(host); /* a full disk is asked again by the next tick, not at once */
+        take_queued(host); /* a full disk is asked again by the next tick, not at once */
     }
     retry_held(host);
 }
@@ -232,5 +233,5 @@ uint64_t pd_host_log_bytes(const struct pd_host *host)
 void pd_host_release_log(struct pd_host *host, uint64_t lsn)
 {
     pd_wal_release(host->log.wal, lsn);
-    pd_host_take_queued(host);
+    take_queued(host);
 }

@@ -96,9 +96,8 @@ struct pd_host {
 
 /* To be looked at by the transport. */
 void pd_host_mark(struct pd_host *host, struct pd_host_conn *conn);
-/* To be closed at once, or once what is queued has been written. reason is static text. */
+/* To be closed at once. reason is static text. */
 void pd_host_finish(struct pd_host *host, struct pd_host_conn *conn, const char *reason);
-void pd_host_close_later(struct pd_host *host, struct pd_host_conn *conn, const char *reason);
 
 /* One event to the core; replies, messages and verdict are carried out. conn may be NULL. */
 void pd_host_step(struct pd_host *host, struct pd_host_conn *conn, struct pd_event *event,
@@ -130,8 +129,6 @@ void pd_host_hold(struct pd_host *host, struct pd_host_conn *conn, size_t before
 void pd_host_wait_for_log(struct pd_host *host, struct pd_host_conn *conn);
 /* Whether the message has to wait for room in the log, or for one that does: it is kept then. */
 bool pd_host_queue_message(struct pd_host *host, struct pd_message *message);
-/* Those that waited and need not any more. */
-void pd_host_take_queued(struct pd_host *host);
 
 /* Without a trace but for its file, which means nothing without MANIFEST. */
 void pd_host_drop_snapshot(struct pd_host *host);

@@ -28,7 +28,7 @@ void pd_log_setup(enum pd_log_level level, enum pd_log_format format)
     line_format = format;
 }
 
-bool pd_log_wanted(enum pd_log_level level)
+static bool wanted(enum pd_log_level level)
 {
     return level >= least_level;
 }
@@ -165,7 +165,7 @@ static void append_time(struct pd_log_line *line)
 
 void pd_log_begin(struct pd_log_line *line, enum pd_log_level level, const char *message)
 {
-    line->_wanted = pd_log_wanted(level);
+    line->_wanted = wanted(level);
     line->_cut = false;
     line->_used = 0;
     if (!line->_wanted) {
@@ -184,8 +184,8 @@ void pd_log_begin_limited(struct pd_log_line *line, struct pd_log_limit *limit, 
         limit->_second = second;
         limit->_lines = 0;
     }
-    if (!pd_log_wanted(level) || limit->_lines >= LIMITED_LINES_PER_SECOND) {
-        limit->_held_back += pd_log_wanted(level);
+    if (!wanted(level) || limit->_lines >= LIMITED_LINES_PER_SECOND) {
+        limit->_held_back += wanted(level);
         line->_wanted = false;
         return;
     }
@@ -256,7 +256,7 @@ void pd_log_end(struct pd_log_line *line)
 
 void pd_log_message(enum pd_log_level level, const char *format, ...)
 {
-    if (!pd_log_wanted(level)) {
+    if (!wanted(level)) {
         return;
     }
     char message[PD_LOG_VALUE_BYTES];

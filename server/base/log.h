@@ -26,8 +26,6 @@ struct pd_log_line {
  * logfmt. */
 void pd_log_setup(enum pd_log_level level, enum pd_log_format format);
 
-bool pd_log_wanted(enum pd_log_level level);
-
 /* A whole line without keys. */
 void pd_log_message(enum pd_log_level level, const char *format, ...)
     __attribute__((format(printf, 2, 3)));

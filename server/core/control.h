@@ -24,8 +24,6 @@ struct pd_control_options {
     uint64_t
         start_us; /* microseconds since 1970 at start: model numbers and generations begin there */
     bool records; /* a log is kept: models may ask for the ack level `logged` */
-    uint64_t epoch; /* with a log: the number of this start, above that of any before; 0: the one
-                       behind that of the log which was replayed */
     const char *version;
 };
 
@@ -99,9 +97,6 @@ const struct pd_definition *pd_control_definition(const struct pd_control *contr
 enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, uint64_t now_us,
                                         struct pd_control_effects *effects)
     __attribute__((warn_unused_result));
-
-/* Of the last start, replayed or begun; 0: none. */
-uint64_t pd_control_epoch(const struct pd_control *control);
 
 /* ---- snapshots: whoever takes them asks what is wanted, one at a time ---- */
 

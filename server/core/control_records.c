@@ -433,11 +433,6 @@ bool pd_control_state_complete(const struct pd_control *control)
     return control->state_complete;
 }
 
-uint64_t pd_control_epoch(const struct pd_control *control)
-{
-    return control->epoch;
-}
-
 /* Tells all shards what a model is; false without memory. */
 static bool restore(struct pd_control *control, struct pd_control_model *model,
                     struct pd_control_effects *effects)
@@ -587,7 +582,7 @@ enum paramd_status pd_control_recovered(struct pd_control *control, bool clean, 
     control->now_us = now_us;
     start.time_us = now_us;
     start.start_us = options->start_us;
-    start.epoch = options->epoch != 0 ? options->epoch : control->epoch + 1;
+    start.epoch = control->epoch + 1;
     start.shards = options->shards;
     start.generation = larger(options->start_us, control->generation + 1);
     start.first_number =

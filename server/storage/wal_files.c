@@ -7,7 +7,6 @@
 
 #include "proto/plant.h"
 #include "server/base/assert.h"
-#include "server/storage/names.h"
 
 enum {
     /* The first write to allocated space makes the file system note that it was: half a commit
@@ -113,22 +112,4 @@ static struct pd_disk_result prepare(const struct pd_wal_files *files, const str
 struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct pd_wal_job *job)
 {
     return job->kind == PD_WAL_WRITE ? write_batch(files, job) : prepare(files, job);
-}
-
-static bool of_log(const void *argument, const char *name)
-{
-    const char *log = argument;
-    size_t log_bytes = strlen(log);
-    return strncmp(name, log, log_bytes) == 0 && name[log_bytes] == '.';
-}
-
-struct pd_disk_result pd_wal_remove(const struct pd_disk *disk, const char *log)
-{
-    struct pd_names names;
-    struct pd_disk_result result = pd_names_init(&names, disk, of_log, log);
-    if (result.status == PARAMD_OK) {
-        result = pd_names_unlink(&names, disk);
-    }
-    pd_names_deinit(&names);
-    return result;
 }

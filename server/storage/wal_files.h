@@ -25,8 +25,4 @@ void pd_wal_files_deinit(struct pd_wal_files *files);
 struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct pd_wal_job *job)
     __attribute__((warn_unused_result));
 
-/* Unlinks all files of a log that nobody writes or reads. */
-struct pd_disk_result pd_wal_remove(const struct pd_disk *disk, const char *log)
-    __attribute__((warn_unused_result));
-
 #endif

@@ -243,27 +243,6 @@ START_TEST(the_end_record_has_room_wherever_the_log_stands)
 }
 END_TEST
 
-START_TEST(a_log_is_removed_with_all_its_files_and_no_others)
-{
-    push(10);
-    pd_rig_settle(rig);
-    int file;
-    const struct pd_disk *disk = rig->disk;
-    ck_assert_int_eq(disk->open(disk->context, "log2.00000", PD_DISK_CREATE, &file).status,
-                     PARAMD_OK);
-    ck_assert_int_eq(disk->open(disk->context, "log.00009.new", PD_DISK_CREATE, &file).status,
-                     PARAMD_OK);
-    ck_assert_int_eq(pd_wal_remove(disk, PD_RIG_LOG).status, PARAMD_OK);
-    pd_sim_disk_crash(rig->sim, false);
-    uint64_t bytes;
-    ck_assert_ptr_null(pd_sim_disk_bytes(rig->sim, "log.00000", &bytes));
-    ck_assert_ptr_null(pd_sim_disk_bytes(rig->sim, "log.00001", &bytes));
-    ck_assert_ptr_null(pd_sim_disk_bytes(rig->sim, "log.00009.new", &bytes));
-    ck_assert_int_eq(disk->open(disk->context, "log2.00000", PD_DISK_READ, &file).status,
-                     PARAMD_OK);
-}
-END_TEST
-
 START_TEST(the_bytes_are_those_of_the_readme)
 {
     ck_assert_int_eq(pd_rig_append(rig, 3, 5), PARAMD_OK);
@@ -362,7 +341,6 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_full_disk_refuses_records_and_goes_on_when_there_is_space);
     tcase_add_test(cases, a_failed_sync_is_final);
     tcase_add_test(cases, the_end_record_has_room_wherever_the_log_stands);
-    tcase_add_test(cases, a_log_is_removed_with_all_its_files_and_no_others);
     tcase_add_test(cases, the_bytes_are_those_of_the_readme);
     tcase_add_test(cases, a_newer_format_is_refused_with_a_sentence);
     suite_add_tcase(suite, cases);
