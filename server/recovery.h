@@ -40,8 +40,8 @@ struct pd_recovery {
 };
 
 /* OK: ret_recovery is to be freed with free(), control and shards belong to the caller. Otherwise
- * NULL, and error says why and where: CORRUPT, VERSION, DISK, NO_MEMORY, RESOURCE_EXHAUSTED. A
- * directory that was refused is as it was, but for logs that were sealed. */
+ * NULL, and error says why and where: CORRUPT, VERSION, DISK, UNSUPPORTED, NO_MEMORY,
+ * RESOURCE_EXHAUSTED. A directory that was refused is as it was, but for logs that were sealed. */
 enum paramd_status pd_recover(const struct pd_recovery_options *options,
                               struct pd_recovery **ret_recovery, char error[PD_RECOVERY_TEXT_BYTES])
     __attribute__((warn_unused_result));

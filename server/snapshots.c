@@ -171,8 +171,9 @@ static void end_scrub(struct pd_snapshots *snapshots)
 static void scrubbed(struct pd_snapshots *snapshots)
 {
     const struct pd_verified *verified = &snapshots->_verified;
-    bool no_memory = snapshots->_step == PARAMD_OK && verified->status == PARAMD_NO_MEMORY;
-    if (snapshots->_step == PARAMD_NOT_FOUND || no_memory) {
+    bool unknown = snapshots->_step == PARAMD_OK &&
+                   (verified->status == PARAMD_NO_MEMORY || verified->status == PARAMD_UNSUPPORTED);
+    if (snapshots->_step == PARAMD_NOT_FOUND || unknown) {
         end_scrub(snapshots);
         snapshots->_scrubbed = true; /* until the next snapshot */
     } else if (snapshots->_step == PARAMD_OK && verified->status != PARAMD_OK) {

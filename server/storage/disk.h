@@ -11,7 +11,8 @@
 enum { PD_DISK_NAME_BYTES = 64 }; /* of a file's name, its end included */
 
 /* How an operation ended. OK; NOT_FOUND: no file has that name; RESOURCE_EXHAUSTED: no space;
- * BUSY: somebody else holds the lock; DISK: all else. */
+ * BUSY: somebody else holds the lock; NO_MEMORY; UNSUPPORTED: not for this process, or not as this
+ * file is (permissions, descriptors, a link): nothing is wrong with the disk; DISK: all else. */
 struct pd_disk_result {
     enum paramd_status status;
     const char *text; /* for a person; static, never NULL */

@@ -31,12 +31,15 @@ static struct pd_disk_result failed(int error)
         return (struct pd_disk_result){PARAMD_DISK, "the disk reports an I/O error"};
     case EACCES:
     case EPERM:
-        return (struct pd_disk_result){PARAMD_DISK, "permission denied"};
+        return (struct pd_disk_result){PARAMD_UNSUPPORTED, "permission denied"};
+    case ELOOP:
+        return (struct pd_disk_result){PARAMD_UNSUPPORTED,
+                                       "it is a symbolic link: put the file itself there"};
     case EROFS:
         return (struct pd_disk_result){PARAMD_DISK, "the file system is read-only"};
     case EMFILE:
     case ENFILE:
-        return (struct pd_disk_result){PARAMD_DISK, "too many open files"};
+        return (struct pd_disk_result){PARAMD_UNSUPPORTED, "too many open files"};
     case EFBIG:
         return (struct pd_disk_result){PARAMD_DISK, "the file would be larger than is allowed"};
     case ENOTDIR:
@@ -44,7 +47,7 @@ static struct pd_disk_result failed(int error)
     case EISDIR:
         return (struct pd_disk_result){PARAMD_DISK, "it is a directory"};
     case ENOMEM:
-        return (struct pd_disk_result){PARAMD_DISK, "the kernel has no memory for it"};
+        return (struct pd_disk_result){PARAMD_NO_MEMORY, "the kernel has no memory for it"};
     default:
         return (struct pd_disk_result){PARAMD_DISK, "the operating system refused it"};
     }
@@ -139,11 +142,16 @@ static struct pd_disk_result disk_allocate(void *context, int file, uint64_t byt
     return error == 0 ? done : failed(error);
 }
 
-/* Never tried again: a second call may report success for pages that were lost. */
+/* Never tried again: a second call may report success for pages that were lost. Only a lack of
+ * space is told from all else: of a new file nothing counts yet. */
 static struct pd_disk_result disk_sync(void *context, int file)
 {
     (void)context;
-    return result_of(fdatasync(file));
+    struct pd_disk_result result = result_of(fdatasync(file));
+    if (result.status != PARAMD_OK && result.status != PARAMD_RESOURCE_EXHAUSTED) {
+        result.status = PARAMD_DISK;
+    }
+    return result;
 }
 
 static struct pd_disk_result disk_size(void *context, int file, uint64_t *ret_bytes)
@@ -169,7 +177,11 @@ static struct pd_disk_result disk_unlink(void *context, const char *name)
 
 static struct pd_disk_result disk_sync_names(void *context)
 {
-    return result_of(fsync(fd_of(context)));
+    struct pd_disk_result result = result_of(fsync(fd_of(context)));
+    if (result.status != PARAMD_OK) {
+        result.status = PARAMD_DISK;
+    }
+    return result;
 }
 
 static struct pd_disk_result

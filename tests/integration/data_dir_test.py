@@ -318,6 +318,25 @@ class DataDir(unittest.TestCase):
                              timeout=60, check=False)
         self.assertEqual(run.returncode, 0, run.stdout)
 
+    def test_a_snapshot_that_may_not_be_read_is_not_taken_for_a_damaged_one(self):
+        """Going on from the one before would lose what is in it, and remove it."""
+        for _ in range(2):
+            with self.start(1, "--snapshot-every", "0") as server:
+                if not self.files("snapshot.*"):
+                    self.make(server, "applied")
+                self.push(server, "applied")
+                want = self.hash(server, "applied")
+        newest = os.path.join(self.data, "snapshot-00000002.000")
+        elsewhere = os.path.join(self.folder, "elsewhere")
+        os.rename(newest, elsewhere)
+        os.symlink(elsewhere, newest)
+        run = daemon.run("--listen", "127.0.0.1:0", "--shards", "1", "--data-dir", self.data)
+        self.assertEqual(run.returncode, 1)
+        self.assertIn("snapshot-00000002.000 at offset 0: it is a symbolic link", run.stderr)
+        os.rename(elsewhere, newest)
+        with self.start(1) as server:
+            self.assertEqual(self.hash(server, "applied"), want)
+
     def test_one_daemon_at_a_time(self):
         with self.start():
             run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", self.data)
