@@ -732,6 +732,7 @@ int pd_node_run(const struct pd_config *config)
         return EXIT_FAILURE;
     }
     (void)signal(SIGPIPE, SIG_IGN);
+    (void)signal(SIGXFSZ, SIG_IGN); /* a limit of file sizes is told by the call that meets it */
     node->config = config;
     plan_descriptors(node);
     node->status = open_store(node);

@@ -353,6 +353,14 @@ class DataDir(unittest.TestCase):
         self.assertIn(f"data directory {self.data}: the disk reports an I/O error", run.stderr)
         self.assertEqual(os.listdir(self.data), [])
 
+    def test_a_limit_of_file_sizes_is_told(self):
+        run = subprocess.run([daemon.PROGRAM, "--listen", "127.0.0.1:0", "--data-dir", self.data],
+                             capture_output=True, text=True, timeout=daemon.SECONDS_MAX,
+                             check=False, preexec_fn=lambda: resource.setrlimit(
+                                 resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
+        self.assertEqual(run.returncode, 1)
+        self.assertRegex(run.stderr, r"log=\S+ reason=\"the file would be larger than is allowed\"")
+
     def test_a_directory_that_cannot_be_made_is_refused(self):
         missing = os.path.join(self.data, "deeper")
         run = daemon.run("--listen", "127.0.0.1:0", "--data-dir", missing)
