@@ -117,11 +117,12 @@ static bool find_item(const struct pd_verify *verify, struct item *ret_item)
 }
 
 /* The first record that recovery may ask for: those before are released once two snapshots have
- * what they did. */
+ * what they did, of which a start may have passed over the newer one since. */
 static uint64_t first_lsn(const struct pd_manifest *manifest, const struct item *item)
 {
     const struct pd_manifest_snapshot *oldest = &manifest->snapshots[0];
-    bool released = item->shard != PD_ANY_SHARD && manifest->snapshot_count == PD_SNAPSHOTS_KEPT &&
+    bool released = item->shard != PD_ANY_SHARD && manifest->snapshot_count > 0 &&
+                    manifest->last_snapshot >= PD_SNAPSHOTS_KEPT &&
                     oldest->epoch == item->epoch->number;
     return released ? oldest->files[item->shard].start_lsn + 1 : 1;
 }
@@ -168,8 +169,10 @@ static void judge_log(const struct pd_verify *verify, struct pd_verified *verifi
     const struct pd_manifest *manifest = verify->manifest;
     const struct pd_manifest_epoch *epoch = verify->item.epoch;
     bool newest = epoch == &manifest->epochs[manifest->epoch_count - 1];
-    bool closed = !newest || epoch->clean;
-    if (closed && !log->sealed && (log->last_lsn > 0 || log->cut_bytes > 0)) {
+    /* As recovery sees it: a start closes those before it that have records, a drain all its own.
+     */
+    bool closed = epoch->clean || (!newest && log->last_lsn > 0);
+    if (closed && !log->sealed) {
         verified->status =
             pd_storage_fail(&verified->error, PARAMD_CORRUPT, verify->name, 0,
                             "the log was closed and its end is missing: an old file was put back");

@@ -344,6 +344,37 @@ START_TEST(a_closed_log_without_its_end_is_an_old_one)
 }
 END_TEST
 
+/* As if nothing of the log had reached the disk. */
+static void empty_log(const char *log)
+{
+    for (size_t i = 0; i < used_count; i++) {
+        if (strncmp(used[i].name, log, strlen(log)) == 0) {
+            uint64_t count;
+            memset(pd_sim_disk_bytes(sim, used[i].name, &count), 0, used[i].bytes);
+        }
+    }
+}
+
+START_TEST(a_log_without_records_is_closed_by_a_drain_and_not_by_a_start)
+{
+    uint64_t count;
+    teardown();
+    make_directory(true);
+    empty_log("shard-001.00000001");
+    manifest->epochs[0].logs[1].durable_lsn = 0;
+    expect_good(ITEMS);
+    /* The header of its first segment was in flight. */
+    pd_sim_disk_bytes(sim, "shard-001.00000001.00000", &count)[8] = 1;
+    struct outcome outcome = verify(true, UINT64_MAX);
+    ck_assert_uint_eq(outcome.bad, 0);
+    ck_assert_uint_eq(outcome.cut, 1);
+    manifest->epochs[0].clean = true;
+    expect_bad(true, "shard-001.00000001", "its end is missing");
+    empty_log("shard-001.00000001");
+    expect_bad(true, "shard-001.00000001", "its end is missing");
+}
+END_TEST
+
 START_TEST(what_a_crash_left_of_a_batch_is_told_and_is_no_damage)
 {
     uint64_t end = 0;
@@ -365,8 +396,11 @@ START_TEST(segments_that_were_released_are_not_missed)
     teardown();
     make_directory(true);
     expect_good(ITEMS);
-    /* With one snapshot all the records would have to be there. */
+    /* A start passed over the newer snapshot. */
     manifest->snapshot_count = 1;
+    expect_good(ITEMS - SHARDS);
+    /* Had there been only one, all the records would have to be there. */
+    manifest->last_snapshot = 1;
     ck_assert_uint_eq(verify(true, UINT64_MAX).bad, SHARDS);
 }
 END_TEST
@@ -421,6 +455,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, damage_anywhere_is_found_and_named);
     tcase_add_test(cases, files_that_were_lost_or_exchanged_are_found_and_named);
     tcase_add_test(cases, a_closed_log_without_its_end_is_an_old_one);
+    tcase_add_test(cases, a_log_without_records_is_closed_by_a_drain_and_not_by_a_start);
     tcase_add_test(cases, what_a_crash_left_of_a_batch_is_told_and_is_no_damage);
     tcase_add_test(cases, segments_that_were_released_are_not_missed);
     tcase_add_test(cases, a_scrub_looks_at_snapshots_alone);
