@@ -190,6 +190,11 @@ void pd_control_host_job_done(struct pd_control_host *host, enum paramd_status s
     }
 }
 
+uint64_t pd_control_host_durable_lsn(const struct pd_control_host *host)
+{
+    return pd_wal_durable_lsn(host->log.wal);
+}
+
 enum paramd_status pd_control_host_end_log(struct pd_control_host *host)
 {
     return pd_host_log_end(&host->log);

@@ -42,6 +42,7 @@ struct pd_note *pd_control_host_next_note(struct pd_control_host *host);
 bool pd_control_host_take_job(struct pd_control_host *host, struct pd_wal_job *ret_job);
 void pd_control_host_job_done(struct pd_control_host *host, enum paramd_status status,
                               uint64_t now_us);
+uint64_t pd_control_host_durable_lsn(const struct pd_control_host *host);
 /* Once idle. BUSY: again after the next job. Nothing is decided any more: messages are dropped. */
 enum paramd_status pd_control_host_end_log(struct pd_control_host *host)
     __attribute__((warn_unused_result));

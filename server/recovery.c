@@ -12,6 +12,7 @@
 #include "server/core/shard_snapshot.h"
 #include "server/storage/data_dir.h"
 #include "server/storage/snapshot_reader.h"
+#include "server/storage/wal_files.h"
 #include "server/storage/wal_reader.h"
 
 /* One shard of the epoch in hand, and what its work came to. */
@@ -120,10 +121,13 @@ static enum paramd_status read_records(struct recovery *recovery, struct task *t
 
 /* Every start seals the logs of those before it that have records, a drain all of its own. */
 static enum paramd_status check_whole(const struct recovery *recovery, uint32_t place,
-                                      struct task *task)
+                                      struct task *task, const struct pd_manifest_log *log)
 {
     const struct pd_manifest *manifest = &recovery->result->manifest;
     struct pd_wal_reader *reader = &task->reader;
+    if (log->begun && !reader->begun) {
+        return reader_failed(task, pd_wal_reader_refuse(reader, "the log is missing or emptied"));
+    }
     bool whole = manifest->epochs[place].clean ||
                  (place + 1 < manifest->epoch_count && reader->last_lsn > 0);
     return whole && !reader->sealed
@@ -142,7 +146,7 @@ static enum paramd_status read_log(struct recovery *recovery, uint32_t place, st
                            task->from_lsn, log->durable_lsn);
     status = status == PARAMD_OK ? read_records(recovery, task, take) : reader_failed(task, status);
     if (status == PARAMD_OK) {
-        status = check_whole(recovery, place, task);
+        status = check_whole(recovery, place, task, log);
     }
     return status;
 }
@@ -429,6 +433,23 @@ static enum paramd_status load_snapshot(struct recovery *recovery,
     return status == PARAMD_OK ? do_tasks(recovery, load_shard) : status;
 }
 
+/* That a snapshot is damaged, and what is taken for it. */
+static void tell_damage(const struct recovery *recovery)
+{
+    const struct pd_manifest *manifest = &recovery->result->manifest;
+    char text[PD_RECOVERY_TEXT_BYTES + 64];
+    if (manifest->snapshot_count > 0) {
+        (void)snprintf(text, sizeof text, "%s; going on with snapshot %" PRIu32 " and a longer log",
+                       recovery->error, manifest->snapshots[manifest->snapshot_count - 1].number);
+    } else {
+        (void)snprintf(text, sizeof text, "%s; %s", recovery->error,
+                       manifest->last_snapshot < PD_SNAPSHOTS_KEPT
+                           ? "going on with the logs, which have everything"
+                           : "it was the last one");
+    }
+    recovery->options->tell(recovery->options->context, text);
+}
+
 /* The newest snapshot that is whole; newer ones are forgotten: they could read well next time, and
  * what goes on from here is not what went on from them. Without one everything is in the logs, as
  * long as no second snapshot has let them begin later. */
@@ -436,12 +457,13 @@ static enum paramd_status load_newest(struct recovery *recovery)
 {
     struct pd_manifest *manifest = &recovery->result->manifest;
     enum paramd_status status = PARAMD_OK;
-    for (; manifest->snapshot_count > 0; manifest->snapshot_count--) {
+    while (manifest->snapshot_count > 0) {
         status = load_snapshot(recovery, &manifest->snapshots[manifest->snapshot_count - 1]);
         if (status != PARAMD_CORRUPT && status != PARAMD_INVALID && status != PARAMD_DISK) {
             return status;
         }
-        recovery->options->tell(recovery->options->context, recovery->error);
+        manifest->snapshot_count--;
+        tell_damage(recovery);
         destroy_shards(recovery->result->shards, recovery->shard_count);
         recovery->shard_count = 0;
         recovery->place = 0;
@@ -483,11 +505,11 @@ static enum paramd_status read_manifest(struct recovery *recovery)
     return PARAMD_OK;
 }
 
-/* Whether no shard has a record of it. */
+/* Whether no shard has a record of it, but the end record of a log that was begun. */
 static bool is_empty(const struct pd_manifest_epoch *epoch)
 {
     for (uint32_t i = 0; i < epoch->shards; i++) {
-        if (epoch->logs[i].durable_lsn > 0) {
+        if (epoch->logs[i].durable_lsn > epoch->logs[i].begun) {
             return false;
         }
     }
@@ -521,7 +543,48 @@ static void forget_epochs(struct pd_manifest *manifest, uint32_t live)
     manifest->epoch_count = kept;
 }
 
-/* The manifest with a new epoch replaces the old one. */
+/* One log of the new epoch: a shard's, or the last is control's. */
+static void begin_log(void *argument, uint32_t index)
+{
+    struct recovery *recovery = argument;
+    const struct pd_recovery_options *options = recovery->options;
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
+    bool is_control = index == options->shards;
+    struct task *task = is_control ? &recovery->control : &recovery->tasks[index];
+    struct pd_manifest_log *log = is_control ? &epoch->control : &epoch->logs[index];
+    if (is_control) {
+        pd_control_log_name(epoch->number, task->log);
+    } else {
+        pd_shard_log_name(index, epoch->number, task->log);
+    }
+    struct pd_disk_result result =
+        pd_wal_begin(options->disk, task->log, log->id,
+                     is_control ? options->control_segment_bytes : options->shard_segment_bytes);
+    log->begun = result.status == PARAMD_OK;
+    /* Without space the daemon works all the same, as far as it can. */
+    task->status = result.status == PARAMD_RESOURCE_EXHAUSTED ? PARAMD_OK : result.status;
+    (void)fail(task->error, result.status, "%s: %s", task->log, result.text);
+}
+
+/* Each log's first segment, before anything can be in it. */
+static enum paramd_status begin_logs(struct recovery *recovery)
+{
+    const struct pd_recovery_options *options = recovery->options;
+    options->each(options->context, options->shards + 1, begin_log, recovery);
+    for (uint32_t i = 0; i <= options->shards; i++) {
+        const struct task *task = i < options->shards ? &recovery->tasks[i] : &recovery->control;
+        if (task->status != PARAMD_OK) {
+            return fail(recovery->error, task->status, "%s", task->error);
+        }
+    }
+    return PARAMD_OK;
+}
+
+/* The manifest with a new epoch replaces the old one, before the first file of its logs is made,
+ * and is replaced with one that knows that they are there: from then on they cannot get lost
+ * unnoticed.
+ */
 static enum paramd_status begin_epoch(struct recovery *recovery)
 {
     const struct pd_recovery_options *options = recovery->options;
@@ -541,6 +604,14 @@ static enum paramd_status begin_epoch(struct recovery *recovery)
     if (status == PARAMD_OK) {
         status = pd_manifest_write(options->disk, manifest, &error);
     }
+    if (status != PARAMD_OK) {
+        return storage_failed(recovery, status, &error);
+    }
+    status = begin_logs(recovery);
+    if (status != PARAMD_OK) {
+        return status;
+    }
+    status = pd_manifest_write(options->disk, manifest, &error);
     return status == PARAMD_OK ? status : storage_failed(recovery, status, &error);
 }
 

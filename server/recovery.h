@@ -14,8 +14,10 @@
 enum { PD_RECOVERY_TEXT_BYTES = 512 };
 
 struct pd_recovery_options {
-    const struct pd_disk *disk; /* locked by the caller */
-    uint32_t shards;            /* from now on */
+    const struct pd_disk *disk;   /* locked by the caller */
+    uint32_t shards;              /* from now on */
+    size_t control_segment_bytes; /* of the logs that are begun */
+    size_t shard_segment_bytes;
     struct pd_control_options control;
     struct pd_shard_options shard; /* of each: shard and shards are filled in */
 

@@ -119,7 +119,8 @@ static void publish(struct pd_snapshots *snapshots)
     const struct pd_disk *disk = snapshots->_options.store->disk;
     struct pd_storage_error error;
     if (snapshots->_status == PARAMD_OK) {
-        snapshots->_status = pd_manifest_publish(disk, manifest, &snapshots->_taking, &error);
+        snapshots->_status = pd_manifest_publish(disk, manifest, &snapshots->_taking,
+                                                 snapshots->_control_lsn, &error);
         if (snapshots->_status != PARAMD_OK) {
             log_error(PD_LOG_ERROR, "a snapshot could not be published", &error);
         }
@@ -226,6 +227,7 @@ static void begin_to_publish(struct pd_snapshots *snapshots)
         snapshots->_over = false;
         snapshots->_scrubbed = false;
         end_scrub(snapshots);
+        snapshots->_control_lsn = pd_control_host_durable_lsn(snapshots->_options.control);
         snapshots->_task = PD_SNAPSHOTS_PUBLISHES;
         pd_background_go(&snapshots->_background);
     }

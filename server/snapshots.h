@@ -42,6 +42,7 @@ struct pd_snapshots {
     uint64_t _retry_us;                  /* not before, though it is */
     struct pd_manifest_snapshot _taking; /* number 0: none */
     uint32_t _parts;                     /* that are over */
+    uint64_t _control_lsn;               /* control's log was durable up to here then */
     bool _over;                          /* all of them: to be published, or swept away */
     enum paramd_status _status;          /* of the first that failed, then of publishing */
     bool _pause;                         /* it is one cut */

@@ -169,6 +169,7 @@ static void plan_logs(struct pd_store *store, uint32_t shards, uint64_t log_max)
     for (uint32_t i = 0; i < shards; i++) {
         store->shard_logs[i] = (struct pd_wal_config){
             .log_id = epoch->logs[i].id,
+            .begun = epoch->logs[i].begun,
             .segment_bytes = PD_WAL_SEGMENT_BYTES,
             .buffer_bytes = SHARD_BUFFER_BYTES,
             .segments_max = segments < UINT32_MAX ? (uint32_t)segments : UINT32_MAX,
@@ -177,6 +178,7 @@ static void plan_logs(struct pd_store *store, uint32_t shards, uint64_t log_max)
     }
     store->control_log = (struct pd_wal_config){
         .log_id = epoch->control.id,
+        .begun = epoch->control.begun,
         .segment_bytes = CONTROL_SEGMENT_BYTES,
         .buffer_bytes = CONTROL_BUFFER_BYTES,
         .segments_max = CONTROL_SEGMENTS_MAX,
@@ -208,6 +210,8 @@ enum paramd_status pd_store_open(const char *directory, uint32_t shards, uint64_
     const struct pd_recovery_options options = {
         .disk = &store->posix,
         .shards = shards,
+        .control_segment_bytes = CONTROL_SEGMENT_BYTES,
+        .shard_segment_bytes = PD_WAL_SEGMENT_BYTES,
         .control = *control,
         .shard = *shard,
         .random = random_bits,

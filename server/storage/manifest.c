@@ -24,7 +24,7 @@ enum {
     BODY_BYTES_AT = 12,
     HEAD_BYTES = 16,
     SUM_BYTES = 8, /* behind the body, of all before */
-    /* 22 for each log at the most, and some for each epoch and snapshot. */
+    /* 24 for each log at the most, and some for each epoch and snapshot. */
     FILE_BYTES_MAX = 4 * 1024 * 1024,
     DECODED_BYTES_MAX = 64 * 1024 * 1024
 };
@@ -37,6 +37,11 @@ static enum paramd_status corrupt(struct pd_storage_error *ret_error, uint64_t o
 
 /* --- what a body says --- */
 
+static struct pd_manifest_log read_log(const Paramd__ManifestLog *in)
+{
+    return (struct pd_manifest_log){in->id, in->durable_lsn, in->begun};
+}
+
 static bool read_epoch(const Paramd__ManifestEpoch *in, struct pd_manifest_epoch *ret_epoch)
 {
     if (in->number == 0 || in->number > PD_FILE_NUMBER_MAX || in->control == NULL ||
@@ -46,13 +51,12 @@ static bool read_epoch(const Paramd__ManifestEpoch *in, struct pd_manifest_epoch
     ret_epoch->number = in->number;
     ret_epoch->shards = (uint32_t)in->n_shards;
     ret_epoch->clean = in->clean;
-    ret_epoch->control = (struct pd_manifest_log){in->control->id, in->control->durable_lsn};
+    ret_epoch->control = read_log(in->control);
     for (size_t i = 0; i < in->n_shards; i++) {
         if (in->shards[i]->id == 0) {
             return false;
         }
-        ret_epoch->logs[i] =
-            (struct pd_manifest_log){in->shards[i]->id, in->shards[i]->durable_lsn};
+        ret_epoch->logs[i] = read_log(in->shards[i]);
     }
     return true;
 }
@@ -187,6 +191,7 @@ static Paramd__ManifestLog *log_message(struct pd_arena *arena, const struct pd_
         paramd__manifest_log__init(message);
         message->id = log->id;
         message->durable_lsn = log->durable_lsn;
+        message->begun = log->begun;
     }
     return message;
 }
@@ -389,7 +394,7 @@ void pd_manifest_add_snapshot(struct pd_manifest *manifest,
 
 enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_manifest *manifest,
                                        const struct pd_manifest_snapshot *snapshot,
-                                       struct pd_storage_error *ret_error)
+                                       uint64_t control_lsn, struct pd_storage_error *ret_error)
 {
     struct pd_manifest *next = malloc(sizeof *next);
     if (next == NULL) {
@@ -399,6 +404,7 @@ enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_man
     pd_manifest_add_snapshot(next, snapshot);
     struct pd_manifest_epoch *epoch = &next->epochs[next->epoch_count - 1];
     PD_ASSERT(epoch->number == snapshot->epoch);
+    epoch->control.durable_lsn = control_lsn;
     for (uint32_t i = 0; i < snapshot->shards; i++) {
         epoch->logs[i].durable_lsn = snapshot->files[i].start_lsn;
     }

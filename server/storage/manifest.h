@@ -12,7 +12,7 @@
 #include "server/storage/error.h"
 
 enum {
-    PD_MANIFEST_FORMAT = 1,
+    PD_MANIFEST_FORMAT = 2,
     PD_EPOCHS_MAX = 512,
     PD_SNAPSHOTS_KEPT = 2,
     PD_FILE_NUMBER_MAX = 99999999 /* of an epoch or snapshot: eight digits in a name */
@@ -22,6 +22,7 @@ struct pd_manifest_log {
     uint64_t id;          /* 0: not needed any more; control's only, and not the newest */
     uint64_t durable_lsn; /* known to be: a log that ends before is damaged. Once the log is sealed,
                              that of its end */
+    bool begun;           /* its first segment was durable before anything was done with it */
 };
 
 /* The logs of one start. All but the newest epoch's are sealed. */
@@ -81,11 +82,12 @@ struct pd_manifest_epoch *pd_manifest_add_epoch(struct pd_manifest *manifest, ui
 void pd_manifest_add_snapshot(struct pd_manifest *manifest,
                               const struct pd_manifest_snapshot *snapshot);
 
-/* The same, durable, and the newest epoch's logs known to be up to where it begins. Returns what
- * pd_manifest_write does; unless OK, the manifest is as it was. Blocks. */
+/* The same, durable, and the newest epoch's logs known to be: the shards' up to where it begins,
+ * control's up to control_lsn. Returns what pd_manifest_write does; unless OK, the manifest is as
+ * it was. Blocks. */
 enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_manifest *manifest,
                                        const struct pd_manifest_snapshot *snapshot,
-                                       struct pd_storage_error *ret_error)
+                                       uint64_t control_lsn, struct pd_storage_error *ret_error)
     __attribute__((warn_unused_result));
 
 /* NULL: there is none, or none any more. */

@@ -168,6 +168,11 @@ static void judge_log(const struct pd_verify *verify, struct pd_verified *verifi
     const struct pd_wal_reader *log = &verify->log;
     const struct pd_manifest *manifest = verify->manifest;
     const struct pd_manifest_epoch *epoch = verify->item.epoch;
+    if (verify->item.log->begun && !log->begun) {
+        verified->status = pd_storage_fail(&verified->error, PARAMD_CORRUPT, verify->name, 0,
+                                           "the log is missing or emptied");
+        return;
+    }
     bool newest = epoch == &manifest->epochs[manifest->epoch_count - 1];
     /* As recovery sees it: a start closes those before it that have records, a drain all its own.
      */

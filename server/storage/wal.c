@@ -23,8 +23,10 @@ struct pd_wal {
     uint64_t generation;
     bool recycling;  /* that file has been used before */
     bool turning;    /* what was reserved goes to the next segment, all of it */
+    uint32_t left;   /* the file filled before, of which the first batch in this one tells */
     size_t position; /* in its segment: where the batch being gathered begins */
 
+    uint8_t *left_page;
     uint8_t *buffers[2];
     unsigned gathering; /* which of them */
     size_t gathered;    /* bytes in it */
@@ -57,9 +59,17 @@ struct pd_wal *pd_wal_create(const struct pd_wal_config *config)
     size_t bytes = config->buffer_bytes + PD_WAL_PAGE_BYTES;
     wal->buffers[0] = pd_io_memory_take(bytes);
     wal->buffers[1] = pd_io_memory_take(bytes);
-    if (wal->files == NULL || wal->buffers[0] == NULL || wal->buffers[1] == NULL) {
+    wal->left_page = aligned_alloc(PD_WAL_PAGE_BYTES, PD_WAL_PAGE_BYTES);
+    if (wal->files == NULL || wal->buffers[0] == NULL || wal->buffers[1] == NULL ||
+        wal->left_page == NULL) {
         pd_wal_destroy(wal);
         return NULL;
+    }
+    if (config->begun) {
+        wal->file_count = 1;
+        wal->generation = 1;
+        wal->position = PD_WAL_PAGE_BYTES;
+        wal->files[0] = (struct file){.generation = 1, .live = true};
     }
     return wal;
 }
@@ -69,6 +79,7 @@ void pd_wal_destroy(struct pd_wal *wal)
     if (wal == NULL) {
         return;
     }
+    free(wal->left_page);
     free(wal->buffers[1]);
     free(wal->buffers[0]);
     free(wal->files);
@@ -139,6 +150,7 @@ enum paramd_status pd_wal_reserve(struct pd_wal *wal, size_t records, size_t byt
 /* Goes on in a file that nobody needs; the header of its new use is the first page of the batch. */
 static void begin_segment(struct pd_wal *wal)
 {
+    wal->left = wal->current;
     wal->current = free_file(wal);
     PD_ASSERT(wal->current < wal->file_count && wal->gathered == 0);
     wal->turning = false;
@@ -233,7 +245,8 @@ enum paramd_status pd_wal_end(struct pd_wal *wal)
 
 static bool wants_file(const struct pd_wal *wal)
 {
-    return !wal->ended && free_file(wal) == wal->file_count &&
+    bool unused = wal->generation > 0 && wal->last_lsn == 0;
+    return !wal->ended && !unused && free_file(wal) == wal->file_count &&
            wal->file_count < wal->config.segments_max && (!wal->no_space || wal->asked);
 }
 
@@ -258,6 +271,12 @@ bool pd_wal_take_job(struct pd_wal *wal, struct pd_wal_job *ret_job)
             .count = count,
             .recycled = wal->recycling,
         };
+        if (wal->position == 0 && wal->generation > 1) {
+            pd_wal_left_write(wal->last_lsn + 1, wal->generation - 1, wal->config.log_id,
+                              wal->left_page);
+            ret_job->left = wal->left_page;
+            ret_job->left_file = wal->left;
+        }
         wal->position += count;
         wal->gathering ^= 1;
         wal->gathered = 0;

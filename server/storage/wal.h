@@ -17,6 +17,7 @@ struct pd_wal_config {
     size_t segment_bytes; /* a multiple of the page, below 4 GiB */
     size_t buffer_bytes;  /* the same; the log takes twice as much memory */
     uint32_t segments_max;
+    bool begun; /* pd_wal_begin has made its first segment */
 };
 
 enum { PD_WAL_SEGMENT_BYTES = 64 * 1024 * 1024 }; /* unless there is a reason */
@@ -34,7 +35,9 @@ struct pd_wal_job {
     uint64_t offset;
     const uint8_t *bytes; /* the log's; they stay until pd_wal_job_done */
     size_t count;
-    bool recycled; /* the file has been used before */
+    bool recycled;       /* the file has been used before */
+    const uint8_t *left; /* NULL, or a page: once the bytes are synced, the last one of left_file */
+    uint32_t left_file;
 };
 
 struct pd_wal;
@@ -51,8 +54,8 @@ void pd_wal_destroy(struct pd_wal *wal);
 enum paramd_status pd_wal_reserve(struct pd_wal *wal, size_t records, size_t bytes)
     __attribute__((warn_unused_result));
 
-/* Copies a record whose room was reserved; returns its LSN. kind is not PD_WAL_END. payload_sum:
- * XXH3_64 of the payload, as it came or by pd_payload_sum. */
+/* Copies a record whose room was reserved; returns its LSN. kind is neither PD_WAL_END nor
+ * PD_WAL_LEFT. payload_sum: XXH3_64 of the payload, as it came or by pd_payload_sum. */
 uint64_t pd_wal_append(struct pd_wal *wal, uint16_t kind, const uint8_t *header,
                        size_t header_bytes, const struct pd_span *payload, size_t span_count,
                        uint64_t payload_sum);

@@ -47,6 +47,16 @@ static struct pd_disk_result use(struct pd_wal_files *files, uint32_t number)
     return result;
 }
 
+static struct pd_disk_result sync_file(const struct pd_wal_files *files)
+{
+    const struct pd_disk *disk = files->_disk;
+    struct pd_disk_result result = disk->sync(disk->context, files->_file);
+    if (result.status != PARAMD_OK && pd_plant(fsync_retried)) {
+        result = disk->sync(disk->context, files->_file);
+    }
+    return result;
+}
+
 static struct pd_disk_result write_batch(struct pd_wal_files *files, const struct pd_wal_job *job)
 {
     const struct pd_disk *disk = files->_disk;
@@ -62,16 +72,48 @@ static struct pd_disk_result write_batch(struct pd_wal_files *files, const struc
         result = disk->write(disk->context, files->_file, end, zeros, ahead);
         files->_zeros_end = end + ahead;
     }
+    return result.status == PARAMD_OK ? sync_file(files) : result;
+}
+
+/* The last page of the segment before this one, in which nothing else will be written. */
+static struct pd_disk_result write_left(const struct pd_wal_files *files,
+                                        const struct pd_wal_job *job)
+{
+    struct pd_wal_files before;
+    pd_wal_files_init(&before, files->_disk, files->_log);
+    struct pd_disk_result result = use(&before, job->left_file);
     if (result.status == PARAMD_OK) {
-        result = disk->sync(disk->context, files->_file);
-        if (result.status != PARAMD_OK && pd_plant(fsync_retried)) {
-            result = disk->sync(disk->context, files->_file);
-        }
+        result =
+            before._disk->write(before._disk->context, before._file,
+                                job->file_bytes - PD_WAL_PAGE_BYTES, job->left, PD_WAL_PAGE_BYTES);
+    }
+    if (result.status == PARAMD_OK) {
+        result = sync_file(&before);
+    }
+    pd_wal_files_deinit(&before);
+    return result;
+}
+
+/* A turn to another segment is over, and what was written there durable, when the segment before
+ * says that there is one: so that the newest cannot get lost without a trace. */
+static struct pd_disk_result write_job(struct pd_wal_files *files, const struct pd_wal_job *job)
+{
+    struct pd_disk_result result = {PARAMD_OK, ""};
+    bool early = pd_plant(left_too_early) && job->left != NULL;
+    if (early) {
+        result = write_left(files, job);
+    }
+    if (result.status == PARAMD_OK) {
+        result = write_batch(files, job);
+    }
+    if (result.status == PARAMD_OK && job->left != NULL && !early) {
+        result = write_left(files, job);
     }
     return result;
 }
 
-static struct pd_disk_result allocate(const struct pd_disk *disk, const char *name, uint64_t bytes)
+static struct pd_disk_result allocate(const struct pd_disk *disk, const char *name, uint64_t bytes,
+                                      const uint8_t *header)
 {
     int file;
     struct pd_disk_result result = disk->open(disk->context, name, PD_DISK_CREATE, &file);
@@ -79,6 +121,9 @@ static struct pd_disk_result allocate(const struct pd_disk *disk, const char *na
         return result;
     }
     result = disk->allocate(disk->context, file, bytes);
+    if (result.status == PARAMD_OK && header != NULL) {
+        result = disk->write(disk->context, file, 0, header, PD_WAL_PAGE_BYTES);
+    }
     if (result.status == PARAMD_OK) {
         result = disk->sync(disk->context, file);
     }
@@ -86,14 +131,15 @@ static struct pd_disk_result allocate(const struct pd_disk *disk, const char *na
     return result;
 }
 
-static struct pd_disk_result prepare(const struct pd_wal_files *files, const struct pd_wal_job *job)
+/* header NULL: zeros. */
+static struct pd_disk_result prepare(const struct pd_disk *disk, const char *log, uint32_t file,
+                                     uint64_t bytes, const uint8_t *header)
 {
-    const struct pd_disk *disk = files->_disk;
     char name[PD_DISK_NAME_BYTES];
     char new_name[PD_DISK_NAME_BYTES + 8];
-    pd_wal_file_name(files->_log, job->file, name);
+    pd_wal_file_name(log, file, name);
     (void)snprintf(new_name, sizeof new_name, "%s.new", name);
-    struct pd_disk_result result = allocate(disk, new_name, job->file_bytes);
+    struct pd_disk_result result = allocate(disk, new_name, bytes, header);
     if (result.status == PARAMD_RESOURCE_EXHAUSTED) {
         /* Others need what little it got. */
         struct pd_disk_result undone = disk->unlink(disk->context, new_name);
@@ -111,5 +157,17 @@ static struct pd_disk_result prepare(const struct pd_wal_files *files, const str
 
 struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct pd_wal_job *job)
 {
-    return job->kind == PD_WAL_WRITE ? write_batch(files, job) : prepare(files, job);
+    return job->kind == PD_WAL_WRITE
+               ? write_job(files, job)
+               : prepare(files->_disk, files->_log, job->file, job->file_bytes, NULL);
+}
+
+struct pd_disk_result pd_wal_begin(const struct pd_disk *disk, const char *log, uint64_t log_id,
+                                   size_t segment_bytes)
+{
+    const struct pd_wal_segment segment = {
+        .log_id = log_id, .generation = 1, .first_lsn = 1, .segment_bytes = segment_bytes};
+    uint8_t header[PD_WAL_PAGE_BYTES];
+    pd_wal_segment_write(&segment, header);
+    return prepare(disk, log, 0, segment_bytes, header);
 }

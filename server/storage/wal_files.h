@@ -25,4 +25,9 @@ void pd_wal_files_deinit(struct pd_wal_files *files);
 struct pd_disk_result pd_wal_files_run(struct pd_wal_files *files, const struct pd_wal_job *job)
     __attribute__((warn_unused_result));
 
+/* Makes the first file of a log that nobody writes yet, header and all, and makes it durable. After
+ * RESOURCE_EXHAUSTED nothing of it is there. */
+struct pd_disk_result pd_wal_begin(const struct pd_disk *disk, const char *log, uint64_t log_id,
+                                   size_t segment_bytes) __attribute__((warn_unused_result));
+
 #endif

@@ -76,6 +76,7 @@ enum paramd_status pd_wal_segment_read(const uint8_t in[PD_WAL_PAGE_BYTES],
         .first_lsn = pd_load(in + SEGMENT_FIRST_LSN, 8),
         .segment_bytes = pd_load(in + SEGMENT_BYTES, 8),
         .file = (uint32_t)pd_load(in + SEGMENT_FILE, 4),
+        .format = (uint32_t)pd_load(in + SEGMENT_FORMAT, 4),
     };
     return PARAMD_OK;
 }
@@ -107,19 +108,39 @@ void pd_wal_prefix_write(const struct pd_wal_prefix *prefix, uint64_t log_id, co
     pd_store(out + PREFIX_SUM, header_sum(out, header, prefix->header_bytes, log_id), 8);
 }
 
+/* The payload, which is there already, takes the rest of the bytes. */
+static void write_filled(struct pd_wal_prefix prefix, uint64_t log_id, uint8_t *out, size_t bytes)
+{
+    struct pd_span payload = {out + PD_WAL_PREFIX_BYTES, bytes - PD_WAL_PREFIX_BYTES};
+    prefix.payload_bytes = (uint32_t)payload.bytes;
+    prefix.payload_sum = pd_payload_sum(&payload, 1);
+    pd_wal_prefix_write(&prefix, log_id, payload.data, out);
+}
+
 void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uint64_t log_id,
                       uint8_t *out, size_t bytes)
 {
-    struct pd_span payload = {out + PD_WAL_PREFIX_BYTES, bytes - PD_WAL_PREFIX_BYTES};
     struct pd_wal_prefix prefix = {
-        .kind = PD_WAL_END,
-        .payload_bytes = (uint32_t)payload.bytes,
-        .lsn = lsn,
-        .batch_lsn = batch_lsn,
-        .generation = generation,
-        .payload_sum = pd_payload_sum(&payload, 1),
-    };
-    pd_wal_prefix_write(&prefix, log_id, payload.data, out);
+        .kind = PD_WAL_END, .lsn = lsn, .batch_lsn = batch_lsn, .generation = generation};
+    write_filled(prefix, log_id, out, bytes);
+}
+
+void pd_wal_left_write(uint64_t lsn, uint64_t generation, uint64_t log_id,
+                       uint8_t out[PD_WAL_PAGE_BYTES])
+{
+    struct pd_wal_prefix prefix = {
+        .kind = PD_WAL_LEFT, .lsn = lsn, .batch_lsn = lsn, .generation = generation};
+    memset(out, 0, PD_WAL_PAGE_BYTES);
+    write_filled(prefix, log_id, out, PD_WAL_PAGE_BYTES);
+}
+
+bool pd_wal_left_read(const uint8_t in[PD_WAL_PAGE_BYTES], uint64_t generation, uint64_t log_id,
+                      uint64_t *ret_lsn)
+{
+    uint8_t page[PD_WAL_PAGE_BYTES];
+    *ret_lsn = pd_load(in + PREFIX_LSN, 8);
+    pd_wal_left_write(*ret_lsn, generation, log_id, page);
+    return memcmp(in, page, sizeof page) == 0;
 }
 
 bool pd_wal_magic_there(const uint8_t *in)

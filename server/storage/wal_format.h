@@ -11,11 +11,12 @@
 #include "server/storage/disk.h"
 
 enum {
-    PD_WAL_FORMAT = 1,
+    PD_WAL_FORMAT = 2,
     PD_WAL_PAGE_BYTES = 4096, /* batches begin at multiples of it; the segment header has one */
     PD_WAL_PREFIX_BYTES = 56,
     PD_WAL_ALIGNMENT = 8, /* of a record within its batch */
     PD_WAL_END = 0,       /* the kind of the last record of a log that was closed whole */
+    PD_WAL_LEFT = 0xffff, /* of what stands in the last page of a segment that others follow */
     PD_WAL_LOG_NAME_BYTES = PD_DISK_NAME_BYTES - 16 /* of a log's name, its end included */
 };
 
@@ -25,7 +26,8 @@ struct pd_wal_segment {
     uint64_t generation; /* 1 for the first segment of a log, then 2, 3, ... in the order of use */
     uint64_t first_lsn;
     uint64_t segment_bytes;
-    uint32_t file; /* the number in the file's name */
+    uint32_t file;   /* the number in the file's name */
+    uint32_t format; /* as it was read */
 };
 
 /* What stands before each record's header and payload. */
@@ -66,6 +68,14 @@ void pd_wal_prefix_write(const struct pd_wal_prefix *prefix, uint64_t log_id, co
  * that nothing in its last page is unchecked. */
 void pd_wal_end_write(uint64_t lsn, uint64_t batch_lsn, uint64_t generation, uint64_t log_id,
                       uint8_t *out, size_t bytes);
+
+/* Writes the last page of a segment that the log has left: all before this LSN, records of the next
+ * segment among them, are durable. */
+void pd_wal_left_write(uint64_t lsn, uint64_t generation, uint64_t log_id,
+                       uint8_t out[PD_WAL_PAGE_BYTES]);
+/* Whether the page is one that was written so, and with which LSN. */
+bool pd_wal_left_read(const uint8_t in[PD_WAL_PAGE_BYTES], uint64_t generation, uint64_t log_id,
+                      uint64_t *ret_lsn);
 
 /* Whether a record may begin with these four bytes. */
 bool pd_wal_magic_there(const uint8_t *in);

@@ -245,6 +245,7 @@ enum paramd_status pd_wal_reader_init(struct pd_wal_reader *reader, const struct
     }
     enum paramd_status status = choose_segments(reader, from_lsn);
     if (status == PARAMD_OK && reader->_segment_count > 0) {
+        reader->begun = true;
         reader->last_lsn = reader->_found[0].segment.first_lsn - 1;
     }
     return status;
@@ -371,7 +372,8 @@ static enum paramd_status search(struct pd_wal_reader *reader, size_t at, uint64
     uint64_t place = pd_wal_round_up(offset, PD_WAL_ALIGNMENT);
     while ((place = find_magic(reader, at, place)) < reader->_segment_bytes) {
         struct pd_wal_prefix prefix;
-        if (good_header(reader, at, place, &prefix) && prefix.lsn >= next) {
+        if (good_header(reader, at, place, &prefix) && prefix.kind != PD_WAL_LEFT &&
+            prefix.lsn >= next) {
             if (prefix.batch_lsn > next) {
                 return fail(reader, PARAMD_CORRUPT, reader->_found[at].file, offset,
                             "a damaged record has good ones behind it");
@@ -413,6 +415,32 @@ static enum paramd_status look_for_traces(struct pd_wal_reader *reader)
     return PARAMD_OK;
 }
 
+/* Where the log had left this segment its last page says so, and how far the log had come by then.
+ */
+static enum paramd_status heed_left(struct pd_wal_reader *reader)
+{
+    uint64_t lsn;
+    const uint8_t *page = view(reader, reader->_segment, reader->_segment_bytes - PD_WAL_PAGE_BYTES,
+                               PD_WAL_PAGE_BYTES);
+    if (page == NULL) {
+        return reader->_status;
+    }
+    reader->_left = pd_wal_left_read(page, reader->_found[reader->_segment].segment.generation,
+                                     reader->_log_id, &lsn);
+    if (reader->_left && lsn - 1 > reader->_until_lsn) {
+        reader->_until_lsn = lsn - 1;
+    }
+    return PARAMD_OK;
+}
+
+/* That page was durable before a second batch went to the next segment. */
+static enum paramd_status missed_left(struct pd_wal_reader *reader)
+{
+    return fail(reader, PARAMD_CORRUPT, reader->_found[reader->_segment - 1].file,
+                reader->_segment_bytes - PD_WAL_PAGE_BYTES,
+                "the last page of a segment, which tells of the next, is damaged");
+}
+
 /* The records end here and no segment follows: is that how far the log had come? */
 static enum paramd_status check_end(struct pd_wal_reader *reader)
 {
@@ -434,6 +462,9 @@ static enum paramd_status check_end(struct pd_wal_reader *reader)
             return reader->_status;
         }
     }
+    if (reader->_left) {
+        return corrupt_here(reader, "the segment after this one is missing or emptied");
+    }
     if (reader->last_lsn < reader->_until_lsn) {
         return reader->_segment_count > 0
                    ? corrupt_here(reader, "records that had been durable are missing")
@@ -445,6 +476,9 @@ static enum paramd_status check_end(struct pd_wal_reader *reader)
 /* No record stands at the offset: it is in the next segment, or there is none. */
 static enum paramd_status leave_segment(struct pd_wal_reader *reader)
 {
+    if (heed_left(reader) != PARAMD_OK) {
+        return reader->_status;
+    }
     if (reader->_segment + 1 >= reader->_segment_count) {
         return check_end(reader);
     }
@@ -455,6 +489,11 @@ static enum paramd_status leave_segment(struct pd_wal_reader *reader)
     if (damaged || reader->_found[reader->_segment + 1].segment.first_lsn != reader->last_lsn + 1) {
         return corrupt_here(reader, "a damaged record has good ones behind it");
     }
+    if (reader->_unsaid) {
+        return missed_left(reader);
+    }
+    /* The first format had no such page. */
+    reader->_unsaid = !reader->_left && reader->_found[reader->_segment].segment.format > 1;
     reader->_segment++;
     reader->_offset = PD_WAL_PAGE_BYTES;
     reader->_records_end = PD_WAL_PAGE_BYTES;
@@ -500,7 +539,10 @@ enum paramd_status pd_wal_reader_next(struct pd_wal_reader *reader,
         if (good_record(reader, reader->_offset, &record)) {
             reader->last_lsn = record.lsn;
             if (record.kind == PD_WAL_END) {
-                return check_sealed(reader);
+                return check_sealed(reader); /* which a start writes where nothing else is */
+            }
+            if (reader->_unsaid && reader->_batch_offset > PD_WAL_PAGE_BYTES) {
+                return missed_left(reader);
             }
             *ret_record = record;
             return PARAMD_OK;

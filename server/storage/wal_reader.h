@@ -28,6 +28,7 @@ struct pd_wal_found;
 /* Fields with _ are the reader's own. */
 struct pd_wal_reader {
     uint64_t last_lsn; /* of the last good record */
+    bool begun;        /* there is a segment */
     bool sealed;       /* the log was closed whole: every byte of it has been checked */
 
     /* At the end of a log that is not sealed: what was left out there, if cut_bytes > 0. Nothing in
@@ -55,6 +56,8 @@ struct pd_wal_reader {
     uint64_t _offset;        /* in it, of the next record */
     uint64_t _records_end;   /* of the last good one */
     uint64_t _record_offset; /* where that one begins */
+    bool _left;              /* it says itself that there is a next one */
+    bool _unsaid;            /* the one before did not: at most one batch can be in this one */
     uint64_t _batch_lsn;
     uint64_t _batch_offset; /* where the last good batch begins; 0: none in this segment */
 

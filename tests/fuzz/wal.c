@@ -38,7 +38,7 @@ static void begin_segment(struct writer *writer, struct pd_input *input)
         .segment_bytes = SEGMENT_BYTES + slip(input),
         .file = writer->file,
     };
-    memset(writer->bytes, 0, writer->at); /* there is nothing behind it */
+    memset(writer->bytes, 0, SEGMENT_BYTES);
     pd_wal_segment_write(&segment, writer->bytes);
     writer->at = PD_WAL_PAGE_BYTES;
     writer->batch_lsn = writer->lsn;
@@ -78,10 +78,17 @@ static void store(struct pd_log_disk *disk, const struct writer *writer, size_t 
     disk->files[writer->file].there = true;
 }
 
-/* Ends a segment, now and then a short one, and begins the next. */
+/* Ends a segment, now and then a short one or one that does not tell of the next, and begins that.
+ */
 static void next_segment(struct pd_log_disk *disk, struct writer *writer, struct pd_input *input)
 {
-    store(disk, writer, pd_input_byte(input) == UINT8_MAX ? writer->at : SEGMENT_BYTES);
+    enum { SHORT = UINT8_MAX, SILENT = UINT8_MAX - 1 };
+    uint8_t how = pd_input_byte(input);
+    if (how != SILENT && writer->at <= SEGMENT_BYTES - PD_WAL_PAGE_BYTES) {
+        pd_wal_left_write(writer->lsn + 1, writer->generation, LOG_ID,
+                          writer->bytes + SEGMENT_BYTES - PD_WAL_PAGE_BYTES);
+    }
+    store(disk, writer, how == SHORT ? writer->at : SEGMENT_BYTES);
     writer->file = pd_input_byte(input) % PD_LOG_DISK_FILES;
     writer->generation++;
     begin_segment(writer, input);

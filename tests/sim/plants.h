@@ -38,6 +38,8 @@
       "a start believes records whose sums are wrong") \
     X(log_cut_early, "log-cut-early", \
       "a start reads the first segment of a log only") \
+    X(left_too_early, "left-too-early", \
+      "a segment tells of the next one before that is durable") \
     X(old_generation_accepted, "old-generation-accepted", \
       "a start takes what a file of a log held before for its end") \
     X(end_not_synced, "end-not-synced", \

@@ -40,7 +40,8 @@ static enum paramd_status publish(struct sim *sim)
     struct pd_storage_error error;
     enum paramd_status status = storage->status;
     if (status == PARAMD_OK) {
-        status = pd_manifest_publish(disk, manifest, &storage->taking, &error);
+        status = pd_manifest_publish(disk, manifest, &storage->taking,
+                                     pd_control_host_durable_lsn(sim->daemon.control_host), &error);
         sim_trace(sim, "snapshot is published (number, -status)", storage->taking.number,
                   (uint64_t)-status, 0);
     }

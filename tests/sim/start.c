@@ -113,6 +113,8 @@ static struct pd_recovery *recover(struct sim *sim)
     const struct pd_host_options host = host_options(sim);
     struct pd_recovery_options options = {.disk = pd_sim_disk_of(storage->disk),
                                           .shards = sim->daemon.shards,
+                                          .control_segment_bytes = SEGMENT_BYTES,
+                                          .shard_segment_bytes = SEGMENT_BYTES,
                                           .control = control_options(sim),
                                           .random = draw,
                                           .each = each,
@@ -168,9 +170,10 @@ static void require_ok(enum paramd_status status)
     }
 }
 
-static struct pd_wal_config log_config(uint64_t id)
+static struct pd_wal_config log_config(const struct pd_manifest_log *log)
 {
-    return (struct pd_wal_config){.log_id = id,
+    return (struct pd_wal_config){.log_id = log->id,
+                                  .begun = log->begun,
                                   .segment_bytes = SEGMENT_BYTES,
                                   .buffer_bytes = BUFFER_BYTES,
                                   .segments_max = SEGMENTS_MAX};
@@ -189,7 +192,7 @@ static void make_hosts(struct sim *sim, const struct pd_recovery *recovery)
         struct pd_host_options options = host_options(sim);
         options.shard = i;
         if (recovery != NULL) {
-            config = log_config(epoch->logs[i].id);
+            config = log_config(&epoch->logs[i]);
             options.log = &config;
             options.recovered = recovery->shards[i];
             pd_shard_log_name(i, epoch->number, name);
@@ -200,7 +203,7 @@ static void make_hosts(struct sim *sim, const struct pd_recovery *recovery)
     struct pd_control_host_options options = {0};
     const struct pd_control_options of_control = control_options(sim);
     if (recovery != NULL) {
-        config = log_config(epoch->control.id);
+        config = log_config(&epoch->control);
         options.log = &config;
         options.control = recovery->control;
         pd_control_log_name(epoch->number, name);

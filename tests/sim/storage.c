@@ -11,7 +11,7 @@ enum {
     JOB_US = 400,
     SLOW_JOB_US = 30000,
     SLOW_PERCENT = 10,
-    JOB_CALLS = 6 /* of the disk: a job has no more */
+    JOB_CALLS = 7 /* of the disk: a job has no more */
 };
 
 void sim_storage_create(struct sim *sim)

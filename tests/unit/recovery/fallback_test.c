@@ -54,6 +54,7 @@ static void start(struct pd_found *found, struct pd_sim_disk *sim, bool damaged)
     ck_assert_msg(found->status == PARAMD_OK, "%s", found->error);
     ck_assert_uint_eq(found->told_count, damaged);
     ck_assert(!damaged || strncmp(found->told[0], newest, strlen(newest)) == 0);
+    ck_assert(!damaged || strstr(found->told[0], "; going on with snapshot 1 and a longer log"));
     pd_sim_disk_destroy(disk);
     pd_image_free(&image);
 }

@@ -73,6 +73,8 @@ void pd_found_init(struct pd_found *found, const struct pd_disk *disk, uint32_t 
     const struct pd_recovery_options options = {
         .disk = disk,
         .shards = shards,
+        .control_segment_bytes = SEGMENT_BYTES,
+        .shard_segment_bytes = SEGMENT_BYTES,
         .control = {.shards = shards,
                     .models_max = 100,
                     .sessions_max = 1000,
@@ -124,13 +126,14 @@ static struct pd_manifest_epoch *own_epoch(struct pd_life *life)
     return &life->manifest->epochs[life->manifest->epoch_count - 1];
 }
 
-static void plan_log(struct pd_life *life, uint32_t log, uint64_t id)
+static void plan_log(struct pd_life *life, uint32_t at, const struct pd_manifest_log *log)
 {
-    life->logs[log] = (struct pd_wal_config){.log_id = id,
-                                             .segment_bytes = SEGMENT_BYTES,
-                                             .buffer_bytes = BUFFER_BYTES,
-                                             .segments_max = SEGMENTS_MAX};
-    pd_wal_files_init(&life->files[log], pd_sim_disk_of(life->sim), life->names[log]);
+    life->logs[at] = (struct pd_wal_config){.log_id = log->id,
+                                            .begun = log->begun,
+                                            .segment_bytes = SEGMENT_BYTES,
+                                            .buffer_bytes = BUFFER_BYTES,
+                                            .segments_max = SEGMENTS_MAX};
+    pd_wal_files_init(&life->files[at], pd_sim_disk_of(life->sim), life->names[at]);
 }
 
 void pd_life_begin(struct pd_life *life, struct pd_sim_disk *sim, uint32_t shards)
@@ -145,10 +148,10 @@ void pd_life_begin(struct pd_life *life, struct pd_sim_disk *sim, uint32_t shard
     const struct pd_manifest_epoch *epoch = own_epoch(life);
     for (uint32_t i = 0; i < shards; i++) {
         pd_shard_log_name(i, epoch->number, life->names[i]);
-        plan_log(life, i, epoch->logs[i].id);
+        plan_log(life, i, &epoch->logs[i]);
     }
     pd_control_log_name(epoch->number, life->names[PD_RIG_CONTROL]);
-    plan_log(life, PD_RIG_CONTROL, epoch->control.id);
+    plan_log(life, PD_RIG_CONTROL, &epoch->control);
     const struct pd_rig_recovered recovered = {
         .control = found.recovery->control,
         .shards = found.recovery->shards,
@@ -213,11 +216,9 @@ static void save_all(struct pd_life *life, bool clean)
                                               .shard = i};
         snapshot.files[i] = save(life, &head);
     }
-    pd_manifest_add_snapshot(manifest, &snapshot);
-    for (uint32_t i = 0; i < snapshot.shards; i++) {
-        own_epoch(life)->logs[i].durable_lsn = snapshot.files[i].start_lsn;
-    }
-    ck_assert_int_eq(pd_manifest_write(disk, manifest, &error), PARAMD_OK);
+    uint64_t control_lsn = pd_control_host_durable_lsn(life->rig->control);
+    ck_assert_int_eq(pd_manifest_publish(disk, manifest, &snapshot, control_lsn, &error),
+                     PARAMD_OK);
     ck_assert_int_eq(pd_data_dir_sweep(disk, manifest, &error), PARAMD_OK);
     const struct pd_manifest_snapshot *oldest = &manifest->snapshots[0];
     for (uint32_t i = 0; i < snapshot.shards && oldest->epoch == snapshot.epoch; i++) {

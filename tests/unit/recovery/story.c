@@ -4,6 +4,7 @@
 
 #include <check.h>
 #include <math.h>
+#include <string.h>
 
 #include "proto/slot.h"
 #include "server/host_state.h"
@@ -172,6 +173,12 @@ static void note_batch(uint32_t shard)
     telling->batches[shard][telling->batch_counts[shard]++] = pd_story_sum(hashes);
 }
 
+static void keep(unsigned time)
+{
+    pd_image_take(&telling->older[time], life.sim);
+    memcpy(telling->batches_by[time], telling->batch_counts, sizeof telling->batch_counts);
+}
+
 static void save(bool snapshots)
 {
     if (snapshots) {
@@ -185,13 +192,14 @@ void pd_story_tell(struct pd_story *story, bool snapshots)
     const struct pd_plan applied = plan_named("applied", false);
     const struct pd_plan passing = plan_named("passing", true);
     struct pd_sim_disk *sim = pd_sim_disk_create(1);
+    telling = story;
     live(sim, 2, 10, &logged, &applied);
-    pd_image_take(&story->older[0], sim);
+    keep(0);
     pd_life_kill(&life);
     live(sim, 3, 20, &logged, &applied);
     save(snapshots);
     make_and_delete(&passing, 25);
-    pd_image_take(&story->older[1], sim);
+    keep(1);
     pd_life_kill(&life);
     pd_life_begin(&life, sim, PD_STORY_SHARDS);
     struct member member = join(&logged, 30);
@@ -200,16 +208,15 @@ void pd_story_tell(struct pd_story *story, bool snapshots)
     story->models[0] = member.worker.model;
     story->models[1] = other.worker.model;
     story->models[2] = third.worker.model;
-    telling = story;
     life.writes = note_batch;
     set(&member, 0.125, 100);
-    pd_image_take(&story->older[2], sim);
+    keep(2);
     work(&member, LIFE_PUSHES / 2);
     work(&third, LIFE_PUSHES / 2);
-    pd_image_take(&story->older[3], sim);
+    keep(3);
     save(snapshots);
     work(&member, LIFE_PUSHES / 2);
-    pd_image_take(&story->older[4], sim);
+    keep(4);
     (void)join(&logged, 33); /* control's last batch */
     be_in_flight(story, &member);
     pd_life_stop(&life);

@@ -27,6 +27,7 @@ struct pd_story {
     /* In the last daemon's life: of all models, after each batch. */
     uint64_t batches[PD_STORY_SHARDS][PD_STORY_BATCHES_MAX];
     unsigned batch_counts[PD_STORY_SHARDS];
+    unsigned batches_by[PD_STORY_TIMES][PD_STORY_SHARDS]; /* so many by then, one at least */
 };
 
 /* Of all models at once. */

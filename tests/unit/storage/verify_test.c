@@ -87,7 +87,7 @@ static void write_log(const char *name, struct pd_manifest_log *log, uint64_t id
         ck_assert_int_eq(pd_wal_end(wal), PARAMD_OK);
         run_wal(wal, &files, name);
     }
-    *log = (struct pd_manifest_log){id, pd_wal_durable_lsn(wal)};
+    *log = (struct pd_manifest_log){.id = id, .durable_lsn = pd_wal_durable_lsn(wal)};
     pd_wal_files_deinit(&files);
     pd_wal_destroy(wal);
 }

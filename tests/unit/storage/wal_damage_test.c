@@ -264,6 +264,58 @@ START_TEST(a_segment_in_the_middle_that_is_empty_or_older_is_refused)
 }
 END_TEST
 
+/* Of which nothing is known from elsewhere: the segment before it says that it was there. */
+START_TEST(a_newest_segment_that_is_lost_or_emptied_is_refused)
+{
+    start(3, _i % 2 == 1);
+    uint64_t count;
+    uint8_t *file = bytes_of(last_file, &count);
+    memset(file, 0, count);
+    char name[PD_DISK_NAME_BYTES];
+    pd_wal_file_name(PD_RIG_LOG, last_file, name);
+    if (_i >= 2) {
+        ck_assert_int_eq(rig->disk->unlink(rig->disk->context, name).status, PARAMD_OK);
+    }
+    struct pd_wal_reading reading = pd_rig_read(rig, from_lsn(), 0, false);
+    ck_assert_int_eq(reading.status, PARAMD_CORRUPT);
+    ck_assert_msg(strstr(reading.reader.error_text, "missing") != NULL, "%s",
+                  reading.reader.error_text);
+    finish();
+}
+END_TEST
+
+/* Killed when the first batch of a segment was durable, and the segment before did not say so yet;
+ * or when nothing of that batch was. */
+START_TEST(a_turn_that_was_not_finished_is_no_damage)
+{
+    struct pd_wal_job job = {.left = NULL};
+    rig = pd_wal_rig_create(1);
+    while (job.left == NULL) {
+        enum paramd_status status = pd_rig_append(rig, 3, RECORD_BYTES);
+        ck_assert(status == PARAMD_OK || status == PARAMD_BUSY);
+        if (pd_wal_take_job(rig->wal, &job)) {
+            if (job.left == NULL || _i == 0) {
+                const uint8_t *left = job.left;
+                job.left = NULL;
+                ck_assert_int_eq(pd_wal_files_run(&rig->files, &job).status, PARAMD_OK);
+                job.left = left;
+            }
+            if (job.left == NULL) {
+                pd_wal_job_done(rig->wal, PARAMD_OK);
+            }
+        }
+    }
+    uint64_t last = _i == 0 ? pd_wal_last_lsn(rig->wal) : pd_wal_durable_lsn(rig->wal);
+    for (unsigned i = 0; i < 2; i++) { /* and the same once it is sealed */
+        struct pd_wal_reading reading = pd_rig_read(rig, 1, 0, true);
+        ck_assert_int_eq(reading.status, PARAMD_OK);
+        ck_assert_uint_eq(reading.reader.last_lsn, last + 1);
+        ck_assert_uint_eq(reading.reader.cut_bytes, 0);
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(a_segment_whose_numbers_do_not_count_from_1_is_refused)
 {
     struct pd_wal_segment segment = {.log_id = PD_RIG_LOG_ID,
@@ -405,6 +457,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_bit_flip_anywhere_in_a_closed_log_is_refused);
     tcase_add_loop_test(cases, files_that_were_swapped_copied_or_lost_are_refused, 0, 2);
     tcase_add_test(cases, a_segment_in_the_middle_that_is_empty_or_older_is_refused);
+    tcase_add_loop_test(cases, a_newest_segment_that_is_lost_or_emptied_is_refused, 0, 4);
+    tcase_add_loop_test(cases, a_turn_that_was_not_finished_is_no_damage, 0, 2);
     tcase_add_test(cases, a_segment_whose_numbers_do_not_count_from_1_is_refused);
     tcase_add_test(cases, a_record_of_another_use_of_its_segment_is_refused);
     tcase_add_loop_test(cases, a_file_that_was_truncated_is_refused, 2, 4);

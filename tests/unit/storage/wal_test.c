@@ -60,6 +60,45 @@ START_TEST(an_empty_log_reads_as_empty)
 }
 END_TEST
 
+/* Its first segment is there before there are records, so that it can be missed. */
+START_TEST(a_log_can_be_begun_before_it_is_written)
+{
+    struct pd_wal_files files;
+    struct pd_wal_job job;
+    struct pd_wal_config config = {.log_id = 9,
+                                   .segment_bytes = PD_RIG_SEGMENT_BYTES,
+                                   .buffer_bytes = PD_RIG_BUFFER_BYTES,
+                                   .segments_max = 2,
+                                   .begun = true};
+    ck_assert_int_eq(pd_wal_begin(rig->disk, "begun", 9, PD_RIG_SEGMENT_BYTES).status, PARAMD_OK);
+    pd_wal_files_init(&files, rig->disk, "begun");
+    struct pd_wal *wal = pd_wal_create(&config);
+    ck_assert_ptr_nonnull(wal);
+    ck_assert(!pd_wal_take_job(wal, &job)); /* as long as it is not used it needs nothing more */
+    for (uint64_t records = 0; records < 2; records++) {
+        struct pd_wal_reader reader;
+        struct pd_wal_record record;
+        ck_assert_int_eq(pd_wal_reader_init(&reader, rig->disk, "begun", 9, 1, records), PARAMD_OK);
+        ck_assert(reader.begun);
+        for (uint64_t lsn = 1; lsn <= records; lsn++) {
+            ck_assert_int_eq(pd_wal_reader_next(&reader, &record), PARAMD_OK);
+            ck_assert_uint_eq(record.lsn, lsn);
+        }
+        ck_assert_int_eq(pd_wal_reader_next(&reader, &record), PARAMD_NOT_FOUND);
+        ck_assert_uint_eq(reader.cut_bytes, 0);
+        pd_wal_reader_deinit(&reader);
+        ck_assert_int_eq(pd_wal_reserve(wal, 1, 0), PARAMD_OK);
+        (void)pd_wal_append(wal, PD_RIG_KIND, NULL, 0, NULL, 0, pd_payload_sum(NULL, 0));
+        while (pd_wal_take_job(wal, &job)) {
+            ck_assert_int_eq(pd_wal_files_run(&files, &job).status, PARAMD_OK);
+            pd_wal_job_done(wal, PARAMD_OK);
+        }
+    }
+    pd_wal_destroy(wal);
+    pd_wal_files_deinit(&files);
+}
+END_TEST
+
 START_TEST(what_arrives_during_a_write_is_the_next_batch)
 {
     push(100);
@@ -257,7 +296,7 @@ START_TEST(the_bytes_are_those_of_the_readme)
                                        'S',
                                        'E',
                                        'G',
-                                       1,
+                                       PD_WAL_FORMAT,
                                        0,
                                        0,
                                        0,
@@ -331,6 +370,7 @@ Suite *pd_test_suite(void)
     tcase_add_checked_fixture(cases, start, finish);
     tcase_add_test(cases, records_of_every_size_come_back);
     tcase_add_test(cases, an_empty_log_reads_as_empty);
+    tcase_add_test(cases, a_log_can_be_begun_before_it_is_written);
     tcase_add_test(cases, what_arrives_during_a_write_is_the_next_batch);
     tcase_add_test(cases, a_full_buffer_says_busy_until_it_is_taken);
     tcase_add_test(cases, records_reserved_together_go_to_one_segment);
