@@ -82,9 +82,15 @@ bool pd_ctl_folder_has(const struct pd_ctl_folder *folder, const char *name)
 int pd_ctl_file_open(const struct pd_ctl_folder *folder, const char *name, uint64_t *ret_bytes)
 {
     struct stat about;
-    int fd = openat(folder->fd, name, O_RDONLY | O_CLOEXEC);
+    int fd =
+        openat(folder->fd, name, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* nobody waits in a pipe */
     if (fd < 0 || fstat(fd, &about) != 0) {
         (void)complain(folder, name, "opened");
+        pd_ctl_file_close(fd);
+        return -1;
+    }
+    if (!S_ISREG(about.st_mode)) {
+        (void)pd_ctl_refuse("%s/%s is no file", folder->path, name);
         pd_ctl_file_close(fd);
         return -1;
     }

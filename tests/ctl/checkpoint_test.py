@@ -397,6 +397,10 @@ class Refusing(Checkpoint):
                 file.write(broken)
             self.refuses("model.safetensors is no sound safetensors file")
         os.remove(path)
+        for make, remove in ((os.mkfifo, os.remove), (os.mkdir, os.rmdir)):
+            make(path)
+            self.refuses("model.safetensors is no file")
+            remove(path)
         self.refuses("holds no model.safetensors and no model.safetensors.index.json")
         os.remove(self.path("bad/optimizer.safetensors"))
         with open(path, "wb") as file:
