@@ -168,7 +168,8 @@ static void end_scrub(struct pd_snapshots *snapshots)
     snapshots->_scrub = NULL;
 }
 
-/* Damage is answered with another snapshot: the state in memory is good. */
+/* Damage is answered with another snapshot, before which this one goes: the state in memory is
+ * good. */
 static void scrubbed(struct pd_snapshots *snapshots)
 {
     const struct pd_verified *verified = &snapshots->_verified;
@@ -185,6 +186,7 @@ static void scrubbed(struct pd_snapshots *snapshots)
         pd_log_text(&line, "reason", "%s", verified->error.text);
         pd_log_end(&line);
         end_scrub(snapshots);
+        pd_manifest_note_damage(&snapshots->_options.store->recovery->manifest, verified->snapshot);
         snapshots->_scrubbed = true;
         snapshots->_needed = true;
     }

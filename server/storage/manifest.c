@@ -73,6 +73,7 @@ static bool read_snapshot(const Paramd__ManifestSnapshot *in, const struct pd_ma
     ret_snapshot->epoch = in->epoch;
     ret_snapshot->shards = epoch->shards;
     ret_snapshot->clean = in->clean;
+    ret_snapshot->damaged = false;
     for (size_t i = 0; i < in->n_files; i++) {
         const Paramd__ManifestFile *file = in->files[i];
         ret_snapshot->files[i] = (struct pd_manifest_file){file->bytes, file->sum, file->start_lsn};
@@ -375,8 +376,11 @@ void pd_manifest_add_snapshot(struct pd_manifest *manifest,
               snapshot->number <= PD_FILE_NUMBER_MAX);
     struct pd_manifest_snapshot *kept = manifest->snapshots;
     if (manifest->snapshot_count == PD_SNAPSHOTS_KEPT) {
-        memmove(kept, kept + 1, (PD_SNAPSHOTS_KEPT - 1) * sizeof *kept);
+        /* The oldest goes, unless the newest is one that nobody could go on from. */
         manifest->snapshot_count--;
+        if (!kept[manifest->snapshot_count].damaged) {
+            memmove(kept, kept + 1, manifest->snapshot_count * sizeof *kept);
+        }
     }
     kept[manifest->snapshot_count++] = *snapshot;
     manifest->last_snapshot = snapshot->number;
@@ -414,6 +418,14 @@ enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_man
     }
     free(next);
     return status;
+}
+
+void pd_manifest_note_damage(struct pd_manifest *manifest, uint32_t number)
+{
+    for (uint32_t i = 0; i < manifest->snapshot_count; i++) {
+        struct pd_manifest_snapshot *snapshot = &manifest->snapshots[i];
+        snapshot->damaged = snapshot->damaged || snapshot->number == number;
+    }
 }
 
 const struct pd_manifest_epoch *pd_manifest_find_epoch(const struct pd_manifest *manifest,

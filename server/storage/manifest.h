@@ -45,7 +45,8 @@ struct pd_manifest_snapshot {
     uint32_t number;
     uint32_t epoch; /* that wrote it */
     uint32_t shards;
-    bool clean; /* taken after the last push of a drain */
+    bool clean;   /* taken after the last push of a drain */
+    bool damaged; /* and known to be, by who has read it since; not written */
     struct pd_manifest_file files[PD_SHARDS_MAX];
 };
 
@@ -78,7 +79,8 @@ enum paramd_status pd_manifest_write(const struct pd_disk *disk, struct pd_manif
 struct pd_manifest_epoch *pd_manifest_add_epoch(struct pd_manifest *manifest, uint32_t shards);
 
 /* Adds a snapshot that was published, numbered last_snapshot + 1; with that PD_SNAPSHOTS_KEPT and
- * the epochs from the oldest of them on are kept once there are so many. */
+ * the epochs from the oldest of them on are kept once there are so many. Of those that it makes too
+ * many the oldest goes, or the newest if that is damaged. */
 void pd_manifest_add_snapshot(struct pd_manifest *manifest,
                               const struct pd_manifest_snapshot *snapshot);
 
@@ -89,6 +91,9 @@ enum paramd_status pd_manifest_publish(const struct pd_disk *disk, struct pd_man
                                        const struct pd_manifest_snapshot *snapshot,
                                        uint64_t control_lsn, struct pd_storage_error *ret_error)
     __attribute__((warn_unused_result));
+
+/* The snapshot of this number, if it is still kept, has been found damaged. */
+void pd_manifest_note_damage(struct pd_manifest *manifest, uint32_t number);
 
 /* NULL: there is none, or none any more. */
 const struct pd_manifest_epoch *pd_manifest_find_epoch(const struct pd_manifest *manifest,

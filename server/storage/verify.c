@@ -192,10 +192,12 @@ static void finish_item(struct pd_verify *verify, enum paramd_status status,
                         struct pd_verified *ret_verified)
 {
     bool whole = status == PARAMD_NOT_FOUND;
-    *ret_verified = (struct pd_verified){.status = whole ? PARAMD_OK : status};
+    const struct pd_manifest_snapshot *snapshot = verify->item.snapshot;
+    *ret_verified = (struct pd_verified){.snapshot = snapshot != NULL ? snapshot->number : 0,
+                                         .status = whole ? PARAMD_OK : status};
     (void)snprintf(ret_verified->name, sizeof ret_verified->name, "%s", verify->name);
     ret_verified->bytes = whole ? item_bytes(verify) : 0;
-    if (verify->item.snapshot != NULL) {
+    if (snapshot != NULL) {
         ret_verified->error = verify->snapshot.error;
         pd_snapshot_reader_deinit(&verify->snapshot);
     } else {

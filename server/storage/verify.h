@@ -13,6 +13,7 @@
 /* What became of a file, or of a log with all its files. */
 struct pd_verified {
     char name[PD_DISK_NAME_BYTES];
+    uint32_t snapshot;             /* of which it is a file; 0: a log */
     enum paramd_status status;     /* OK; CORRUPT, VERSION; DISK, NO_MEMORY: could not be read */
     uint64_t bytes;                /* checked, if OK */
     struct pd_storage_error error; /* if not */

@@ -318,6 +318,20 @@ class DataDir(unittest.TestCase):
                              timeout=60, check=False)
         self.assertEqual(run.returncode, 0, run.stdout)
 
+    def test_of_two_snapshots_the_damaged_one_goes(self):
+        """Though it is the newer one, and the last file that is looked at."""
+        for _ in range(2):
+            with self.start(3, "--snapshot-every", "0") as server:
+                if not self.files("snapshot.*"):
+                    self.make(server, "applied")
+        server = self.start(3, "--snapshot-every", "0")
+        self.addCleanup(server.kill)
+        os.truncate(os.path.join(self.data, "snapshot-00000002.002"), 5000)
+        server.wait_log("a snapshot is damaged.* file=snapshot-00000002.002 ")
+        server.wait_log("msg=snapshot number=3 ")
+        self.assertEqual({name.split(".")[0] for name in self.files("snapshot.*")},
+                         {"snapshot-00000001", "snapshot-00000003"})
+
     def test_a_snapshot_that_may_not_be_read_is_not_taken_for_a_damaged_one(self):
         """Going on from the one before would lose what is in it, and remove it."""
         for _ in range(2):

@@ -152,6 +152,26 @@ START_TEST(the_largest_one_is_read_back_and_takes_no_further_epoch)
 }
 END_TEST
 
+START_TEST(a_newest_snapshot_that_is_damaged_goes_before_the_older_one)
+{
+    add_epoch(1);
+    add_snapshot();
+    add_epoch(1);
+    add_snapshot();
+    pd_manifest_note_damage(manifest, 2);
+    add_snapshot();
+    ck_assert_uint_eq(manifest->snapshot_count, 2);
+    ck_assert_uint_eq(manifest->snapshots[0].number, 1);
+    ck_assert_uint_eq(manifest->snapshots[1].number, 3);
+    ck_assert_uint_eq(manifest->epoch_count, 2);
+    /* An older one goes first anyway. */
+    pd_manifest_note_damage(manifest, 1);
+    add_snapshot();
+    ck_assert_uint_eq(manifest->snapshots[0].number, 3);
+    ck_assert_uint_eq(manifest->epoch_count, 1);
+}
+END_TEST
+
 START_TEST(two_snapshots_are_kept_and_the_epochs_that_they_need)
 {
     add_epoch(1);
@@ -390,6 +410,7 @@ Suite *pd_test_suite(void)
     tcase_add_checked_fixture(cases, setup, teardown);
     tcase_add_test(cases, what_is_written_is_read_back);
     tcase_add_test(cases, the_largest_one_is_read_back_and_takes_no_further_epoch);
+    tcase_add_test(cases, a_newest_snapshot_that_is_damaged_goes_before_the_older_one);
     tcase_add_test(cases, two_snapshots_are_kept_and_the_epochs_that_they_need);
     tcase_add_test(cases, a_bit_flip_anywhere_is_refused);
     tcase_add_test(cases, one_that_is_too_short_or_too_long_is_refused);
