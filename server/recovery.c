@@ -543,42 +543,34 @@ static void forget_epochs(struct pd_manifest *manifest, uint32_t live)
     manifest->epoch_count = kept;
 }
 
-/* One log of the new epoch: a shard's, or the last is control's. */
-static void begin_log(void *argument, uint32_t index)
+static enum paramd_status begin_log(struct recovery *recovery, const char *name,
+                                    struct pd_manifest_log *log, size_t segment_bytes)
 {
-    struct recovery *recovery = argument;
-    const struct pd_recovery_options *options = recovery->options;
-    struct pd_manifest *manifest = &recovery->result->manifest;
-    struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
-    bool is_control = index == options->shards;
-    struct task *task = is_control ? &recovery->control : &recovery->tasks[index];
-    struct pd_manifest_log *log = is_control ? &epoch->control : &epoch->logs[index];
-    if (is_control) {
-        pd_control_log_name(epoch->number, task->log);
-    } else {
-        pd_shard_log_name(index, epoch->number, task->log);
-    }
     struct pd_disk_result result =
-        pd_wal_begin(options->disk, task->log, log->id,
-                     is_control ? options->control_segment_bytes : options->shard_segment_bytes);
+        pd_wal_begin(recovery->options->disk, name, log->id, segment_bytes);
     log->begun = result.status == PARAMD_OK;
     /* Without space the daemon works all the same, as far as it can. */
-    task->status = result.status == PARAMD_RESOURCE_EXHAUSTED ? PARAMD_OK : result.status;
-    (void)fail(task->error, result.status, "%s: %s", task->log, result.text);
+    return log->begun || result.status == PARAMD_RESOURCE_EXHAUSTED
+               ? PARAMD_OK
+               : fail(recovery->error, result.status, "%s: %s", name, result.text);
 }
 
-/* Each log's first segment, before anything can be in it. */
+/* Each log's first segment, before anything can be in it; where there is little space, control's.
+ */
 static enum paramd_status begin_logs(struct recovery *recovery)
 {
     const struct pd_recovery_options *options = recovery->options;
-    options->each(options->context, options->shards + 1, begin_log, recovery);
-    for (uint32_t i = 0; i <= options->shards; i++) {
-        const struct task *task = i < options->shards ? &recovery->tasks[i] : &recovery->control;
-        if (task->status != PARAMD_OK) {
-            return fail(recovery->error, task->status, "%s", task->error);
-        }
+    struct pd_manifest *manifest = &recovery->result->manifest;
+    struct pd_manifest_epoch *epoch = &manifest->epochs[manifest->epoch_count - 1];
+    char name[PD_WAL_LOG_NAME_BYTES];
+    pd_control_log_name(epoch->number, name);
+    enum paramd_status status =
+        begin_log(recovery, name, &epoch->control, options->control_segment_bytes);
+    for (uint32_t i = 0; status == PARAMD_OK && i < options->shards; i++) {
+        pd_shard_log_name(i, epoch->number, name);
+        status = begin_log(recovery, name, &epoch->logs[i], options->shard_segment_bytes);
     }
-    return PARAMD_OK;
+    return status;
 }
 
 /* The manifest with a new epoch replaces the old one, before the first file of its logs is made,
@@ -612,7 +604,8 @@ static enum paramd_status begin_epoch(struct recovery *recovery)
         return status;
     }
     status = pd_manifest_write(options->disk, manifest, &error);
-    return status == PARAMD_OK ? status : storage_failed(recovery, status, &error);
+    bool written = status == PARAMD_OK || status == PARAMD_RESOURCE_EXHAUSTED; /* or by the next */
+    return written ? PARAMD_OK : storage_failed(recovery, status, &error);
 }
 
 /* Whether everything is as a drain left it. Where its snapshot had to be passed over it is not:

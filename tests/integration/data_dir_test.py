@@ -373,7 +373,7 @@ class DataDir(unittest.TestCase):
                              check=False, preexec_fn=lambda: resource.setrlimit(
                                  resource.RLIMIT_FSIZE, (1 << 20, 1 << 20)))
         self.assertEqual(run.returncode, 1)
-        self.assertRegex(run.stderr, f"data directory {self.data}: shard-000.00000001: "
+        self.assertRegex(run.stderr, f"data directory {self.data}: control.00000001: "
                                      "the file would be larger than is allowed")
 
     def test_a_directory_that_cannot_be_made_is_refused(self):
