@@ -78,6 +78,7 @@ struct node {
     struct pd_snapshots snapshots;
     uint64_t signal_us; /* when the last one that counted came */
     bool hurries;       /* while draining */
+    bool unsaved;       /* the last snapshot could not be taken */
     bool saved;         /* the last snapshot has everything, and no log is left without its end */
     struct pd_shard_thread *threads[PD_SHARDS_MAX];
     uint32_t started;
@@ -230,7 +231,7 @@ static void on_stop_deadline(uv_timer_t *deadline)
     struct node *node = deadline->data;
     pd_log_message(PD_LOG_WARN, "a shard did not stop in time and is left behind");
     remove_address_file(node);
-    _exit(EXIT_SUCCESS);
+    _exit(node->unsaved ? EXIT_FAILURE : EXIT_SUCCESS);
 }
 
 /* What was acknowledged is durable; what the disk holds beyond that is unknown, and nobody may hear
@@ -357,6 +358,11 @@ static void on_snapshot(void *context, enum paramd_status status, bool clean)
     }
     if (node->state == NODE_SAVING && clean) {
         node->saved = status == PARAMD_OK;
+        node->unsaved = !node->saved;
+        if (node->unsaved) {
+            pd_log_message(PD_LOG_ERROR, "stopping without a last snapshot: models at ack level "
+                                         "applied lose what came since the one before");
+        }
         end_logs(node);
     }
 }
@@ -748,6 +754,7 @@ int pd_node_run(const struct pd_config *config)
     } else {
         (void)fprintf(stderr, "paramd: %s\n", node->error);
     }
+    good = good && !node->unsaved;
     free(node);
     return good ? EXIT_SUCCESS : EXIT_FAILURE;
 }

@@ -19,7 +19,7 @@ static uint64_t now_us(void)
     return uv_hrtime() / 1000;
 }
 
-/* What those who asked for it are told. */
+/* What the log and those who asked for it are told. */
 static enum paramd_status explain(enum paramd_status status, const char **ret_text)
 {
     switch (status) {
@@ -53,7 +53,7 @@ static void log_end(const struct pd_snapshots *snapshots, const struct pd_snapsh
     if (good) {
         pd_log_number(&line, "bytes", result->bytes);
     } else {
-        pd_log_text(&line, "reason", "%s", paramd_status_text(result->status));
+        pd_log_text(&line, "reason", "%s", result->text);
     }
     pd_log_text(&line, "seconds", "%.2f", (double)result->us / 1e6);
     if (snapshots->_pause) {
@@ -82,13 +82,13 @@ static void end(struct pd_snapshots *snapshots)
     for (uint32_t i = 0; i < snapshots->_options.shards; i++) {
         result.bytes += snapshots->_taking.files[i].bytes;
     }
-    log_end(snapshots, &result);
     if (result.status == PARAMD_OK) {
         snapshots->_needed = too_many_epochs(snapshots);
     } else {
         snapshots->_retry_us = now + RETRY_US;
         result.status = explain(result.status, &result.text);
     }
+    log_end(snapshots, &result);
     snapshots->_taking.number = 0;
     pd_control_host_snapshot_done(snapshots->_options.control, &result, now);
     snapshots->_options.ended(snapshots->_options.context, snapshots->_status,

@@ -3,6 +3,7 @@ there after the daemon was killed. With a pause all blocks of all models are of 
 
 import json
 import os
+import signal
 import struct
 import subprocess
 import tempfile
@@ -142,6 +143,20 @@ class Snapshot(unittest.TestCase):
             self.assertRegex(server.log(), r"file=snapshot-00000001\.001 reason=\"no space left")
             self.assertFalse([name for name in os.listdir(self.data) if "snapshot" in name])
             self.assertRegex(self.ctl(server, "snapshot"), "^snapshot 1: ")
+
+    def test_a_stop_without_space_for_the_last_one_is_a_failure(self):
+        gate = os.path.join(self.folder, "gate")
+        os.mkfifo(gate)
+        server = self.start(shards=2, program=FAULTY, environment={
+            "PARAMD_FAULT": "full", "PARAMD_FAULT_GATE": gate})
+        self.addCleanup(server.kill)
+        self.work(server)
+        server.send_signal(signal.SIGTERM)
+        with open(gate, "wb"):
+            pass
+        self.assertEqual(server.wait(), 1)
+        self.assertRegex(server.log(), 'a snapshot was given up.* reason="the disk has no room')
+        self.assertRegex(server.log(), "level=error msg=\"stopping without a last snapshot")
 
     def test_they_may_be_asked_for_at_once_and_by_many(self):
         with self.start() as server:
