@@ -532,6 +532,9 @@ static void settle(void *context)
     if (thread->stopped) {
         return;
     }
+    if (thread->logs) {
+        hand_over(thread); /* the disk need not wait for answers */
+    }
     update_active(thread);
     if (thread->draining && !thread->drained) {
         drain(thread);
