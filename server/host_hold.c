@@ -24,10 +24,12 @@ static enum paramd_status reserve(struct pd_host *host, size_t bytes)
     return status == PARAMD_OK ? pd_host_log_reserve(&host->log, PD_RECORDS_MAX, bytes) : status;
 }
 
-/* What a request, or a step of the initialisers, may need; 0: it records nothing. */
-static size_t request_bytes(const struct pd_event *event)
+/* What a request, or a step of the initialisers, may need; 0: it records nothing. A host that
+ * drains takes no step: asking for room has a full disk tried, which needs its last space for a
+ * snapshot. */
+static size_t request_bytes(const struct pd_host *host, const struct pd_event *event)
 {
-    bool records = event->kind == PD_EVENT_TIME;
+    bool records = event->kind == PD_EVENT_TIME && !host->draining;
     if (event->kind == PD_EVENT_REQUEST) {
         records = event->frame_kind == PD_KIND_PUSH || event->frame_kind == PD_KIND_PUSH_PULL ||
                   event->frame_kind == PD_KIND_INIT || event->frame_kind == PD_KIND_SKIP;
@@ -56,7 +58,7 @@ static size_t message_bytes(const struct pd_message *message)
 void pd_host_ask_log(struct pd_host *host, const struct pd_host_conn *conn, struct pd_event *event)
 {
     bool told = event->kind == PD_EVENT_MESSAGE;
-    size_t bytes = told ? message_bytes(event->message) : request_bytes(event);
+    size_t bytes = told ? message_bytes(event->message) : request_bytes(host, event);
     enum paramd_status status = PARAMD_OK;
     if (bytes > 0) {
         status =

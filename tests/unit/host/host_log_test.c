@@ -454,6 +454,22 @@ START_TEST(a_full_disk_refuses_pushes_and_nothing_else_and_goes_on_by_itself)
 }
 END_TEST
 
+START_TEST(a_full_disk_is_tried_as_time_passes_until_the_host_drains)
+{
+    struct pd_wal_job job;
+    stop();
+    rig = pd_rig_create(&(struct pd_rig_options){.log = &config});
+    rig->slow_disk = true;
+    run_jobs(PARAMD_RESOURCE_EXHAUSTED);
+    (void)pd_host_tick(rig->hosts[0], rig->now_us);
+    take(PD_WAL_PREPARE);
+    done(PARAMD_RESOURCE_EXHAUSTED);
+    (void)pd_host_drain(rig->hosts[0]);
+    (void)pd_host_tick(rig->hosts[0], rig->now_us);
+    ck_assert(!pd_host_take_job(rig->hosts[0], &job));
+}
+END_TEST
+
 START_TEST(a_released_segment_is_room_again)
 {
     uint64_t taken = fill_log(PARAMD_OK);
@@ -641,6 +657,7 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_busy_log_holds_pushes_and_goes_on_with_them);
     tcase_add_test(cases, a_full_disk_refuses_pushes_and_nothing_else_and_goes_on_by_itself);
     tcase_add_test(cases, a_busy_log_gathers_on_as_soon_as_its_batch_is_being_written);
+    tcase_add_test(cases, a_full_disk_is_tried_as_time_passes_until_the_host_drains);
     tcase_add_test(cases, a_released_segment_is_room_again);
     tcase_add_test(cases, control_still_has_room_where_pushes_have_none);
     tcase_add_test(cases, what_control_tells_waits_in_order_where_even_that_room_is_used_up);
