@@ -135,6 +135,24 @@ bool pd_lane_attach(struct pd_lane *lane, struct pd_link *link)
     return true;
 }
 
+/* All ids behind the last one are lost; returns how many of them had been counted before. */
+static uint64_t note_gap(struct pd_slot_state *slot, uint64_t last)
+{
+    struct pd_gap gap = {.from = last + 1, .to = slot->answered};
+    uint64_t known = 0;
+    while (slot->gap_count > 0 && slot->gaps[slot->gap_count - 1].to > last) {
+        const struct pd_gap *old = &slot->gaps[--slot->gap_count];
+        known += old->to - (old->from > last ? old->from - 1 : last);
+        gap.from = old->from < gap.from ? old->from : gap.from;
+    }
+    if (slot->gap_count == PD_GAPS_MAX) {
+        memmove(slot->gaps, slot->gaps + 1, (PD_GAPS_MAX - 1) * sizeof *slot->gaps);
+        slot->gap_count--;
+    }
+    slot->gaps[slot->gap_count++] = gap;
+    return known;
+}
+
 /* Compares what the daemon remembers of a slot with what it has told us. What is missing was lost
  * in a restart: it is counted once, and passed over before anything is sent again. */
 static void slot_attached(struct pd_client_session *session, struct pd_slot_state *slot,
@@ -148,12 +166,7 @@ static void slot_attached(struct pd_client_session *session, struct pd_slot_stat
         }
         return;
     }
-    uint64_t known_from = slot->gap_from > last ? slot->gap_from : last + 1;
-    uint64_t known =
-        slot->gap_from != 0 && slot->gap_to >= known_from ? slot->gap_to - known_from + 1 : 0;
-    session->counters.lost += slot->answered - last - known;
-    slot->gap_from = last + 1;
-    slot->gap_to = slot->answered;
+    session->counters.lost += slot->answered - last - note_gap(slot, last);
     slot->skip_from = last + 1;
     slot->skip_to = slot->answered;
 }

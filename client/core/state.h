@@ -14,6 +14,7 @@ enum {
     PD_LINK_OUT_FRAMES_MAX = 16, /* built and not yet written */
     PD_LINK_WAITING_MAX = 1024,  /* written and not yet answered */
     PD_LANE_UNFILLED_MAX = 4,    /* frames in flight at which small work waits to fill one */
+    PD_GAPS_MAX = 4,             /* losses of a slot that are remembered */
     PD_SPARE_OPS_MAX = 256,      /* freed ops kept for the next calls */
     PD_SPARE_OP_BYTES = 4096,    /* larger ones are not kept */
     PD_SCRATCH_BYTES = 64 * 1024,
@@ -121,12 +122,19 @@ struct pd_request {
     size_t out_offset;        /* in that unit */
 };
 
+/* Push ids of a slot that a restarted daemon lost, and that were counted. */
+struct pd_gap {
+    uint64_t from;
+    uint64_t to;
+};
+
 /* A session's push ids in one slot. */
 struct pd_slot_state {
     uint64_t assigned; /* last push id given to a unit */
     uint64_t answered; /* last one with a final answer */
-    uint64_t gap_from; /* ids that a restarted daemon lost and that were counted: 0 if none */
-    uint64_t gap_to;
+    /* The last ones, in order: a start from an older snapshot loses what lies between them. */
+    struct pd_gap gaps[PD_GAPS_MAX];
+    uint32_t gap_count;
     uint64_t skip_from; /* lost ids to SKIP on this connection: 0 if none */
     uint64_t skip_to;
     uint32_t

@@ -173,7 +173,6 @@ struct sim_storage {
     enum pd_sim_fault fault;
     bool damaged;            /* the disk did something else than it said */
     bool cut;                /* a start left something out since */
-    bool fell_back;          /* a start passed over a snapshot since the run began */
     uint32_t damaged_writer; /* to whose log */
     uint64_t later;          /* batches of that log since */
     struct sim_random random;

@@ -94,7 +94,6 @@ static void tell(void *context, const char *text)
     struct sim *sim = context;
     sim->counts.cuts++;
     sim->storage.cut = sim->storage.cut || sim->storage.damaged;
-    sim->storage.fell_back = sim->storage.fell_back || strncmp(text, "snapshot-", 9) == 0;
     sim_trace(sim, "recovery leaves something out", 0, 0, 0);
     if (sim->options.verbose) {
         (void)printf("    %s\n", text);

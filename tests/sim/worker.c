@@ -148,10 +148,8 @@ static void check_lost(struct sim *sim, const struct sim_process *process, uint3
     uint64_t most = handle->lost + handle->others;
     if (sim->plans[model].logged || !sim->durable || sim->counts.daemon_starts < 2) {
         most = 0;
-    } else if (model > 0 || sim->storage.fell_back) {
-        /* Only the ledger knows whose pushes are lost; and a client remembers the last loss of a
-         * slot, not those before, which count again if an older snapshot has less than they had. */
-        most = UINT64_MAX;
+    } else if (model > 0) {
+        most = UINT64_MAX; /* only the ledger knows whose pushes are lost */
     }
     if (counters.lost < least || counters.lost > most) {
         sim_violate(sim, "client %u, model %s: was told that %llu pushes are lost: %llu are",

@@ -248,6 +248,15 @@ START_TEST(what_a_restarted_daemon_lost_is_counted_once_and_passed_over)
     ck_assert_uint_eq(world.server.applied - applied, PUSHES * BLOCKS);
     ck_assert_uint_eq(world.server.sessions[0].last[world.server.definition->first_slot],
                       2 * PUSHES);
+    static const uint64_t lasts[] = {8, 2}; /* and from a snapshot before both losses */
+    static const uint64_t lost[] = {3 + 2, 3 + 2 + 3};
+    for (unsigned i = 0; i < 2; i++) {
+        fake_server_lose(&world.server, lasts[i]);
+        world_break(&world, 0);
+        world_pass(&world, 1000000);
+        pd_client_session_counters(world.session, &counters);
+        ck_assert_uint_eq(counters.lost, lost[i] * BLOCKS);
+    }
     world_deinit(&world);
 }
 END_TEST
