@@ -13,7 +13,8 @@
 
 enum {
     HERDS_MAX = 4,
-    TENSORS = 1024,       /* shared out among the connections of a herd */
+    TENSORS = 1024,       /* pushed by every connection */
+    APART = 633,          /* tensors between where one connection and the next begin */
     TENSORS_OF_CALL = 4,  /* small calls, so that a sample ends soon for everybody */
     AHEAD = 2,            /* calls of one connection on their way */
     DESCRIPTORS_EACH = 4, /* of a client in one process: socket, epoll, eventfd */
@@ -47,14 +48,12 @@ struct push {
     size_t bytes;
 };
 
-/* Pushes tensors a stride apart over and over, a few at a time. Calls are of one size whatever the
- * number of connections: where there are fewer tensors for each than a call has, some push the same
- * ones, but no neighbours, lest one finds in the cache what the other has changed. */
+/* Pushes all tensors in turn, a few at a time. Where connections begin is golden sections of the
+ * way apart: none finds in a cache what it, or one of the last twenty before it, has changed. */
 struct connection {
     struct paramd_client *client;
     struct paramd_model *model;
     size_t next;
-    size_t stride;
     struct push pushes[AHEAD]; /* a ring: the oldest is finished first */
     unsigned oldest;
     uint64_t bytes; /* acknowledged in this sample */
@@ -73,7 +72,7 @@ static void push_next(const struct herd_task *task, struct connection *connectio
         entries[i] =
             (struct paramd_io){.tensor = (uint32_t)connection->next,
                                .gradient = task->gradient + connection->next * task->tensor_bytes};
-        connection->next = (connection->next + connection->stride) % TENSORS;
+        connection->next = (connection->next + 1) % TENSORS;
     }
     pd_member_check(paramd_push(connection->model, entries, TENSORS_OF_CALL, NULL, &push->ticket),
                     "push");
@@ -159,10 +158,7 @@ static void run_herd(int fd, unsigned index, const void *arg)
     }
     for (unsigned i = 0; i < task->connections; i++) {
         struct connection *connection = &connections[i];
-        connection->next = i % TENSORS;
-        connection->stride = task->connections < TENSORS / TENSORS_OF_CALL
-                                 ? task->connections
-                                 : TENSORS / TENSORS_OF_CALL;
+        connection->next = (size_t)i * APART % TENSORS;
         connection->client = pd_member_open(&task->way);
         connection->model = pd_member_join(connection->client, "connections", TENSORS,
                                            task->tensor_bytes / sizeof(float), PARAMD_ACK_APPLIED);
