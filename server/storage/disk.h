@@ -35,7 +35,7 @@ enum pd_disk_mode {
 /* Names have no slash. What is written is on the disk for sure after sync(); names that were made,
  * renamed or unlinked after sync_names(). After a sync that failed nothing is known about what was
  * written before, and calling it again proves nothing: whoever cares must stop. All of them block.
- * Any threads, each file by one at a time, beside reads that were begun. */
+ * Any threads, each file by one at a time. */
 struct pd_disk {
     void *context; /* the first argument of each function */
 
@@ -45,11 +45,6 @@ struct pd_disk {
     /* Fills bytes from offset on; ret_count is less than count only where the file ends. */
     PD_DISK_CHECKED(*read)
     (void *context, int file, uint64_t offset, void *bytes, size_t count, size_t *ret_count);
-    /* Begins the same, so that the caller has time for something else; the bytes are the disk's
-     * until end_read, which waits, and takes what this returned. NULL: it did not begin; nothing is
-     * to be ended. A disk that cannot do it has no begin_read. */
-    void *(*begin_read)(void *context, int file, uint64_t offset, void *bytes, size_t count);
-    PD_DISK_CHECKED (*end_read)(void *context, void *reading, size_t *ret_count);
     /* All or an error, after which any part may have been written. */
     PD_DISK_CHECKED(*write)
     (void *context, int file, uint64_t offset, const void *bytes, size_t count);

@@ -1,7 +1,6 @@
 /* The disk on POSIX files. errno ends here: it becomes a status and a sentence. */
 #include "server/storage/posix_disk.h"
 
-#include <aio.h>
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -113,43 +112,6 @@ static struct pd_disk_result disk_read(void *context, int file, uint64_t offset,
         have += got > 0 ? (size_t)got : 0;
     }
     *ret_count = have;
-    return done;
-}
-
-/* The C library has a thread for it. */
-static void *disk_begin_read(void *context, int file, uint64_t offset, void *bytes, size_t count)
-{
-    (void)context;
-    struct aiocb *reading = malloc(sizeof *reading);
-    if (reading == NULL) {
-        return NULL;
-    }
-    *reading = (struct aiocb){.aio_fildes = file,
-                              .aio_offset = (off_t)offset,
-                              .aio_buf = bytes,
-                              .aio_nbytes = count,
-                              .aio_sigevent = {.sigev_notify = SIGEV_NONE}};
-    if (aio_read(reading) != 0) {
-        free(reading);
-        return NULL;
-    }
-    return reading;
-}
-
-static struct pd_disk_result disk_end_read(void *context, void *reading, size_t *ret_count)
-{
-    (void)context;
-    const struct aiocb *const waited[] = {reading};
-    int error;
-    while ((error = aio_error(reading)) == EINPROGRESS) {
-        (void)aio_suspend(waited, 1, NULL);
-    }
-    ssize_t got = aio_return(reading);
-    free(reading);
-    if (error != 0) {
-        return failed(error);
-    }
-    *ret_count = (size_t)got;
     return done;
 }
 
@@ -300,8 +262,6 @@ struct pd_disk_result pd_posix_disk_open(const char *directory, struct pd_disk *
         .open = disk_open,
         .close = disk_close,
         .read = disk_read,
-        .begin_read = disk_begin_read,
-        .end_read = disk_end_read,
         .write = disk_write,
         .allocate = disk_allocate,
         .sync = disk_sync,

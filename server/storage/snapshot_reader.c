@@ -129,10 +129,10 @@ enum paramd_status pd_snapshot_reader_init(struct pd_snapshot_reader *reader,
 
 void pd_snapshot_reader_deinit(struct pd_snapshot_reader *reader)
 {
-    pd_window_deinit(&reader->_window);
     if (reader->_open) {
         reader->_disk->close(reader->_disk->context, reader->_file);
     }
+    pd_window_deinit(&reader->_window);
 }
 
 /* The end vouches for all before it, and MANIFEST for the end. */

@@ -36,7 +36,6 @@ static enum paramd_status corrupt_here(struct pd_wal_reader *reader, const char 
 static void close_file(struct pd_wal_reader *reader)
 {
     if (reader->_open) {
-        pd_window_close(&reader->_window);
         reader->_disk->close(reader->_disk->context, reader->_file);
         reader->_open = false;
     }

@@ -13,24 +13,17 @@ struct pd_window {
     const struct pd_disk *_disk;
     int _file;
     uint64_t _file_bytes;
-    uint8_t *_memory;
+    uint8_t *_bytes;
     size_t _capacity;
-    uint8_t *_bytes;  /* in it: what is shown */
     uint64_t _offset; /* in the file, of its first byte */
     size_t _count;
-    uint8_t *_ahead; /* more memory, for what is read ahead */
-    size_t _ahead_capacity;
-    size_t _ahead_count;
-    void *_reading; /* that, from the disk's begin_read; NULL: nothing is */
 };
 
 void pd_window_deinit(struct pd_window *window);
 
-/* Opens it on this file, which stays the caller's; what was seen before is gone. Before the file is
- * closed the window is: something of it may still be being read. */
+/* Opens it on this file, which stays the caller's; what was seen before is gone. */
 void pd_window_open(struct pd_window *window, const struct pd_disk *disk, int file,
                     uint64_t file_bytes);
-void pd_window_close(struct pd_window *window);
 
 /* Bytes of the file, which stay until the next call; they are within file_bytes. To change them is
  * fine, and changes what is shown, not the file. NO_MEMORY; CORRUPT: the file is shorter; else as
