@@ -3,7 +3,7 @@
  * The product's daemon holds none of it.
  *
  *     PARAMD_FAULT="pwrite 7"     the 7th pwrite ends with EIO, at once and with nothing written
- *     PARAMD_FAULT="unsynced"     fdatasync of those says that all is well and does nothing
+ *     PARAMD_FAULT="unsynced"     fdatasync of those in use says that all is well and does nothing
  *     PARAMD_FAULT="held"         the first pwrite to a snapshot waits for the gate
  *     PARAMD_FAULT="full"         that to shard 1's part of one, and ends with ENOSPC then
  *     PARAMD_FAULT_MARK=FILE      is made when a fault came
@@ -96,7 +96,8 @@ ssize_t __wrap_pwrite(int fd, const void *bytes, size_t count, off_t offset)
 
 int __wrap_fdatasync(int fd)
 {
-    if (is("unsynced", fd, "/shard-")) {
+    /* One that is only being made would lack its header, and be refused. */
+    if (is("unsynced", fd, "/shard-") && (fcntl(fd, F_GETFL) & O_DIRECT) != 0) {
         return 0;
     }
     if (fails(FDATASYNC)) {
