@@ -3,6 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <xxhash.h>
+
+#include "server/storage/little_endian.h"
+#include "server/storage/wal_format.h"
 #include "tests/support/check_main.h"
 #include "tests/unit/storage/wal_rig.h"
 
@@ -316,6 +320,32 @@ START_TEST(a_turn_that_was_not_finished_is_no_damage)
 }
 END_TEST
 
+/* What a newer writer says in addition must not be missed where an older one did not say it. */
+START_TEST(the_first_format_which_did_not_tell_of_the_next_segment_is_read)
+{
+    start(3, false);
+    for (uint32_t i = 0; i <= last_file; i++) {
+        uint64_t count;
+        uint8_t *file = bytes_of(i, &count);
+        const struct pd_wal_segment segment = {.log_id = PD_RIG_LOG_ID,
+                                               .generation = pd_load(file + 24, 8),
+                                               .first_lsn = pd_load(file + 32, 8),
+                                               .segment_bytes = PD_RIG_SEGMENT_BYTES,
+                                               .file = i};
+        pd_wal_segment_write(&segment, file);
+        pd_store(file + 8, _i == 0 ? 1 : PD_WAL_FORMAT, 4);
+        pd_store(file + PD_WAL_PAGE_BYTES - 8, XXH3_64bits(file, PD_WAL_PAGE_BYTES - 8), 8);
+        memset(file + PD_RIG_SEGMENT_BYTES - PD_WAL_PAGE_BYTES, 0, PD_WAL_PAGE_BYTES);
+    }
+    struct pd_wal_reading reading = pd_rig_read(rig, 1, pd_wal_last_lsn(rig->wal), false);
+    ck_assert_int_eq(reading.status, _i == 0 ? PARAMD_OK : PARAMD_CORRUPT);
+    if (_i == 0) {
+        ck_assert_uint_eq(reading.reader.last_lsn, pd_wal_last_lsn(rig->wal));
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(a_segment_whose_numbers_do_not_count_from_1_is_refused)
 {
     struct pd_wal_segment segment = {.log_id = PD_RIG_LOG_ID,
@@ -459,6 +489,8 @@ Suite *pd_test_suite(void)
     tcase_add_test(cases, a_segment_in_the_middle_that_is_empty_or_older_is_refused);
     tcase_add_loop_test(cases, a_newest_segment_that_is_lost_or_emptied_is_refused, 0, 4);
     tcase_add_loop_test(cases, a_turn_that_was_not_finished_is_no_damage, 0, 2);
+    tcase_add_loop_test(cases, the_first_format_which_did_not_tell_of_the_next_segment_is_read, 0,
+                        2);
     tcase_add_test(cases, a_segment_whose_numbers_do_not_count_from_1_is_refused);
     tcase_add_test(cases, a_record_of_another_use_of_its_segment_is_refused);
     tcase_add_loop_test(cases, a_file_that_was_truncated_is_refused, 2, 4);
